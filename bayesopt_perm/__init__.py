@@ -1,0 +1,1 @@
+"""Batch Bayesian optimisation over permutations; knows nothing of graphs or compilers."""

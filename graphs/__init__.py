@@ -1,0 +1,55 @@
+"""What a computation graph is, where it comes from, and what an order of it costs.
+
+Names that need torch, or that are used rarely, are imported when they are first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from graphs.csr import CSR
+from graphs.errors import GraphError, UnsupportedOp
+from graphs.graph import Graph, Kind, Order, check_order, inverse, program_order
+from graphs.io import load, save
+from graphs.memory import LiveTensor, MemoryProfile, peak_bytes, simulate
+
+if TYPE_CHECKING:
+    from graphs.fx import apply_order, from_fx
+    from graphs.nx import from_networkx, to_networkx
+    from graphs.synthetic import layered
+
+_LAZY = {
+    "from_fx": "graphs.fx",
+    "apply_order": "graphs.fx",
+    "from_networkx": "graphs.nx",
+    "to_networkx": "graphs.nx",
+    "layered": "graphs.synthetic",
+}
+
+__all__ = [
+    "CSR",
+    "Graph",
+    "GraphError",
+    "Kind",
+    "LiveTensor",
+    "MemoryProfile",
+    "Order",
+    "UnsupportedOp",
+    "apply_order",
+    "check_order",
+    "from_fx",
+    "from_networkx",
+    "inverse",
+    "layered",
+    "load",
+    "peak_bytes",
+    "program_order",
+    "save",
+    "simulate",
+    "to_networkx",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'graphs' has no attribute '{name}'")
+    return getattr(import_module(_LAZY[name]), name)

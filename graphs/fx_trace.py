@@ -1,0 +1,262 @@
+"""Run an FX program on tensors without data and write down, call by call, what it does to memory.
+
+Which values share memory, what each call allocates, changes and draws from the random stream is observed, not derived
+from the program's text: the calls run on fake tensors of fixed sizes (hints stand in for symbolic ones) while a
+dispatch mode watches the kernels below them.
+"""
+
+import operator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import fx
+from torch._ops import HigherOrderOperator, OpOverload
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from graphs import fx_operators as knowledge
+from graphs.errors import UnsupportedOp
+from graphs.fx_inputs import FakeInputs, storage_key
+from graphs.graph import Kind
+
+
+@dataclass
+class Step:
+    """One call of the program, with the ``getitem`` nodes that only unpack its result."""
+
+    node: fx.Node
+    unpacks: list[fx.Node] = field(default_factory=list)
+    uses: set[int] = field(default_factory=set)  # steps whose values it takes
+    reads: set[int] = field(default_factory=set)  # tensors that must be in memory, those it changes included
+    writes: list[int] = field(default_factory=list)  # tensors that it allocates
+    changes: set[int] = field(default_factory=set)  # tensors there before, whose contents it changes
+    random: bool = False  # takes numbers from a random stream
+    effect: bool = False  # does something that no value shows
+    flops: float = 0.0
+
+
+@dataclass
+class Storage:
+    """One tensor of the graph: a piece of memory, however many values look at it."""
+
+    bytes: int
+    kind: Kind
+    writer: int
+    name: str
+
+
+@dataclass
+class Trace:
+    """A program as its steps and the storages they work on."""
+
+    steps: list[Step] = field(default_factory=list)
+    storages: list[Storage] = field(default_factory=list)
+
+
+def steps_of(graph: fx.Graph) -> list[Step]:
+    """The calls of ``graph`` that an order may move, in program order; the rest stands at the ends or behind them.
+
+    Raises:
+        UnsupportedOp: a call is not one of an aten-level program.
+    """
+    steps: dict[fx.Node, Step] = {}
+    owner: dict[fx.Node, Step] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target is operator.getitem:
+            source = node.args[0]
+            if source not in owner:
+                raise UnsupportedOp(f"node '{node.name}' takes an item of '{source}', which is no operator's result")
+            owner[node] = owner[source]
+            owner[node].unpacks.append(node)
+        elif node.op == "call_function":
+            if reason := knowledge.refusal(node.target):
+                raise UnsupportedOp(f"node '{node.name}': {knowledge.operator_name(node.target)} {reason}")
+            owner[node] = steps[node] = Step(node)
+        elif node.op in ("call_module", "call_method") and not is_guard(node):
+            text = f"node '{node.name}': {node.op} '{node.target}' is not an aten-level call"
+            raise UnsupportedOp(f"{text}; capture the program with torch.export or make_fx")
+    return list(steps.values())
+
+
+def is_guard(node: fx.Node) -> bool:
+    """Whether ``node`` is the check of the inputs that ``ExportedProgram.module()`` puts first."""
+    if node.op != "call_module" or node.graph.owning_module is None:
+        return False
+    return type(node.graph.owning_module.get_submodule(str(node.target))).__name__ == "GuardsFn"
+
+
+def trace(
+    module: fx.GraphModule,
+    *,
+    weights: Collection[str] = (),
+    donated: Collection[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> Trace:
+    """Watch ``module`` run on fake tensors; arguments as those of :func:`graphs.fx.from_fx`.
+
+    Raises:
+        UnsupportedOp: names the node that is not understood.
+    """
+    return _Tracer(module, weights, donated, values or {}).run()
+
+
+class _Tracer:
+    def __init__(
+        self, module: fx.GraphModule, weights: Collection[str], donated: Collection[str], values: Mapping[str, Any]
+    ) -> None:
+        self.module = module
+        self.weights, self.donated = set(weights), set(donated)
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.inputs = FakeInputs(self.mode, values)
+        self.env: dict[fx.Node, Any] = {}
+        self.step_of: dict[fx.Node, int] = {}
+        self.tensor_of: dict[int, int] = {}  # storage key -> tensor
+        self.result = Trace(steps=steps_of(module.graph))
+
+    def run(self) -> Trace:
+        started = {step.node: i for i, step in enumerate(self.result.steps)}
+        with torch.no_grad():
+            for node in self.module.graph.nodes:
+                if node.op in ("placeholder", "get_attr"):
+                    self.env[node] = self.inputs.of(node, self.module)
+                    self._note_resident(node)
+                elif node in started:
+                    self._run_step(started[node])
+                elif node.op == "call_function":  # a getitem: part of the step before it
+                    self.env[node] = self.env[node.args[0]][node.args[1]]
+                    self.step_of[node] = self.step_of[node.args[0]]
+                    self._name(node)
+                elif node.op == "output":
+                    self._note_outputs(node)
+        return self.result
+
+    def _note_resident(self, node: fx.Node) -> None:
+        weight = node.op == "get_attr" or node.name in self.weights
+        kind = Kind.WEIGHT if weight else Kind.DONATED if node.name in self.donated else Kind.INPUT
+        if kind == Kind.DONATED and not node.users:  # generated code never lets go of an argument it does not use
+            kind = Kind.INPUT
+        for key, size in storages(self.env[node]):
+            known = self.tensor_of.get(key)
+            if known is None:
+                name = str(node.target) if weight else node.name
+                self.tensor_of[key] = self._add(Storage(size, kind, -1, name))
+            elif self.result.storages[known].kind == Kind.DONATED:
+                self.result.storages[known].kind = kind  # one view that stays keeps all of it
+
+    def _add(self, storage: Storage) -> int:
+        self.result.storages.append(storage)
+        return len(self.result.storages) - 1
+
+    def _run_step(self, index: int) -> None:
+        step = self.result.steps[index]
+        node = step.node
+        sources = node.all_input_nodes
+        step.uses = {self.step_of[source] for source in sources if source in self.step_of}
+        before = [tensor for source in sources for tensor in tensors(self.env[source])]
+        keys = [storage_key(tensor) for tensor in before]
+        step.reads = {self.tensor_of[key] for key in keys}
+        watch = _Watch()
+        self.env[node] = self._call(node, watch)
+        self.step_of[node] = index
+        step.random, step.effect, step.flops = watch.random, watch.effect, watch.flops
+        step.changes = {self.tensor_of[key] for key in watch.written if key in self.tensor_of}
+        if step.changes and [storage_key(tensor) for tensor in before] != keys:
+            raise UnsupportedOp(f"{_title(node)} gives its argument other memory")
+        for key, size in storages(self.env[node]):
+            if key not in self.tensor_of:
+                self.tensor_of[key] = self._add(Storage(size, Kind.TEMPORARY, index, node.name))
+                step.writes.append(self.tensor_of[key])
+            elif size != self.result.storages[self.tensor_of[key]].bytes:
+                raise UnsupportedOp(f"{_title(node)} changes the size of its argument's memory")
+
+    def _call(self, node: fx.Node, watch: "_Watch") -> Any:
+        args = fx.node.map_arg(node.args, self.env.__getitem__)
+        kwargs = fx.node.map_arg(node.kwargs, self.env.__getitem__)
+        target: Any = node.target
+        if isinstance(target, OpOverload):
+            watch.note(target, args, kwargs)
+        try:
+            if isinstance(target, HigherOrderOperator):
+                body, args, context = knowledge.inlined(target, args)
+                _refuse_nested(node, body)
+                with self.mode, watch, context:
+                    return body(*args)
+            with self.mode, watch:
+                return target(*args, **kwargs)
+        except UnsupportedOp:
+            raise
+        except (DynamicOutputShapeException, DataDependentOutputException):
+            raise UnsupportedOp(f"{_title(node)} gives a size or number that only a run can tell") from None
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise UnsupportedOp(f"{_title(node)} fails without data: {type(error).__name__}: {first[:200]}") from error
+
+    def _name(self, node: fx.Node) -> None:
+        """A tensor that has a getitem of its own is better known by that."""
+        for key, _ in storages(self.env[node]):
+            storage = self.result.storages[self.tensor_of[key]]
+            if storage.writer == self.step_of[node]:
+                storage.name = node.name
+
+    def _note_outputs(self, node: fx.Node) -> None:
+        for source in node.all_input_nodes:
+            for key, _ in storages(self.env[source]):
+                storage = self.result.storages[self.tensor_of[key]]
+                storage.kind = {Kind.TEMPORARY: Kind.OUTPUT, Kind.DONATED: Kind.INPUT}.get(storage.kind, storage.kind)
+
+
+class _Watch(TorchDispatchMode):
+    """Sees the kernels under one call, and notes which memory they change, random draws, effects and flops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: set[int] = set()
+        self.random = self.effect = False
+        self.flops = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if isinstance(func, OpOverload):
+            if reason := knowledge.refusal(func):
+                raise UnsupportedOp(f"{func} {reason}")
+            self.note(func, args, kwargs)
+            self.random |= knowledge.draws_random(func, args, kwargs)
+            self.effect |= knowledge.has_side_effect(func)
+            if count := flop_registry.get(func._overloadpacket):
+                self.flops += float(count(*args, **kwargs, out_val=result))
+        return result
+
+    def note(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for value in knowledge.written_arguments(func, args, kwargs):
+            self.written.update(key for key, _ in storages(value))
+
+
+def _refuse_nested(node: fx.Node, body: Any) -> None:
+    for inner in body.graph.nodes:
+        checked = inner.op == "call_function" and inner.target is not operator.getitem
+        if checked and (reason := knowledge.refusal(inner.target)):
+            raise UnsupportedOp(f"{_title(node)}: inside, {knowledge.operator_name(inner.target)} {reason}")
+
+
+def _title(node: fx.Node) -> str:
+    return f"node '{node.name}' ({knowledge.operator_name(node.target)})"
+
+
+def tensors(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors in a nest of tuples, lists and dictionaries."""
+    return (leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor))
+
+
+def storages(value: Any) -> Iterator[tuple[int, int]]:
+    """(key, bytes) of the storages of the tensors in ``value``."""
+    for tensor in tensors(value):
+        yield storage_key(tensor), tensor.untyped_storage().nbytes()

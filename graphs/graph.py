@@ -1,0 +1,226 @@
+"""The computation graph that everything else works on: nodes that read and write tensors."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from graphs import _validate
+from graphs.csr import CSR, Float64Array, Int8Array, Int32Array, Int64Array, csr_from_pairs, csr_from_rows, transposed
+from graphs.errors import GraphError, quoted
+from graphs.units import format_bytes
+
+
+class Kind(IntEnum):
+    """What allocates a tensor and what ends its life."""
+
+    TEMPORARY = 0  # allocated by its writer, freed after its last reader
+    OUTPUT = 1  # allocated by its writer, live to the end
+    INPUT = 2  # there from the start to the end: resident, not in the peak
+    WEIGHT = 3  # as INPUT; told apart for the reports only
+    DONATED = 4  # there from the start, freed after its last reader: in the peak
+
+
+WRITTEN_KINDS = (Kind.TEMPORARY, Kind.OUTPUT)
+RESIDENT_KINDS = (Kind.INPUT, Kind.WEIGHT)
+FREED_KINDS = (Kind.TEMPORARY, Kind.DONATED)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph:
+    """``n`` nodes that read and write ``k`` tensors; the program's own order is 0 .. n - 1.
+
+    A node reads the tensors that must be in memory while it runs and allocates the tensors it writes. There is
+    one tensor a storage: a view is not a tensor. Arrays are checked and frozen at construction, rows and pairs are
+    sorted and repeats dropped. Use :meth:`build` unless all arrays are at hand.
+
+    Raises:
+        GraphError: the arrays do not describe a graph whose program order is legal; names the node or tensor.
+    """
+
+    name: str
+    labels: tuple[str, ...]  # n unique names in the source program: all that apply_order needs to go back
+    ops: tuple[str, ...]  # n operator names, "aten.mm.default" or "Conv"
+    reads: CSR  # n rows of tensors
+    writer: Int32Array  # int32[k] node that allocates the tensor; -1 = there from the start
+    size: Int64Array  # int64[k] bytes
+    kind: Int8Array  # int8[k] values of Kind
+    after: Int32Array  # int32[2, c] "u before v" for any reason other than a read
+    scratch: Int64Array  # int64[n] bytes live only while the node runs
+    flops: Float64Array  # float64[n] floating point operations, 0 where unknown
+    seconds: Float64Array  # float64[n] measured duration, 0 where unknown
+    tensor_names: tuple[str, ...]  # k names for people, "" where there is none
+    sources: tuple[str, ...]  # n places in the user's code, "model.py:12", "" where unknown
+
+    @classmethod
+    def build(
+        cls,
+        name: str,
+        labels: Iterable[str],
+        reads: CSR | Sequence[Iterable[int]],
+        writer: npt.ArrayLike,
+        size: npt.ArrayLike,
+        *,
+        ops: Iterable[str] | None = None,
+        kind: npt.ArrayLike | None = None,
+        after: npt.ArrayLike | Sequence[tuple[int, int]] = (),
+        scratch: npt.ArrayLike | None = None,
+        flops: npt.ArrayLike | None = None,
+        seconds: npt.ArrayLike | None = None,
+        tensor_names: Iterable[str] | None = None,
+        sources: Iterable[str] | None = None,
+    ) -> "Graph":
+        """Make a graph from what is known, the rest at its default.
+
+        Args:
+            reads: n rows of tensor indices.
+            writer: int[k]; -1 for a tensor that no node writes.
+            size: int[k] bytes.
+            kind: int[k] values of :class:`Kind`; by default ``TEMPORARY`` where there is a writer, else ``INPUT``.
+            after: pairs (u, v), or int[c, 2]: node u must run before node v.
+
+        Raises:
+            GraphError: as the class does.
+        """
+        labels = tuple(labels)
+        n = len(labels)
+        writer = _validate.integers("writer", writer, np.int32)
+        k = len(writer)
+        pairs = _validate.pairs("after", after)
+        default_kind = np.where(writer >= 0, Kind.TEMPORARY, Kind.INPUT)
+        return cls(
+            name=name,
+            labels=labels,
+            ops=("",) * n if ops is None else tuple(ops),
+            reads=reads if isinstance(reads, CSR) else csr_from_rows(reads),
+            writer=writer,
+            size=_validate.integers("size", size, np.int64),
+            kind=_validate.integers("kind", default_kind if kind is None else kind, np.int8),
+            after=np.ascontiguousarray(pairs.T),
+            scratch=_validate.integers("scratch", np.zeros(n, np.int64) if scratch is None else scratch, np.int64),
+            flops=np.zeros(n) if flops is None else _validate.floats("flops", flops),
+            seconds=np.zeros(n) if seconds is None else _validate.floats("seconds", seconds),
+            tensor_names=("",) * k if tensor_names is None else tuple(tensor_names),
+            sources=("",) * n if sources is None else tuple(sources),
+        )
+
+    def __post_init__(self) -> None:
+        _validate.shapes(self)
+        _validate.values(self)
+        set_ = object.__setattr__  # the one place where a frozen graph is still being made
+        set_(self, "reads", csr_from_pairs(self.reads.row_of, self.reads.idx, self.n))
+        if self.after.size:
+            rows = csr_from_pairs(self.after[0], self.after[1], self.n)
+            set_(self, "after", np.stack([rows.row_of, rows.idx]))
+        _validate.acyclic(self)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                own = np.add(value, 0, order="C", subok=False)  # a copy that nobody else holds; -0.0 becomes 0.0
+                own.flags.writeable = False
+                set_(self, field.name, own)
+
+    @property
+    def n(self) -> int:
+        """Number of nodes."""
+        return len(self.labels)
+
+    @property
+    def k(self) -> int:
+        """Number of tensors."""
+        return len(self.writer)
+
+    @cached_property
+    def writes(self) -> CSR:
+        """n rows: the tensors that each node allocates."""
+        written = np.flatnonzero(self.writer >= 0)
+        return csr_from_pairs(self.writer[written], written, self.n)
+
+    @cached_property
+    def readers(self) -> CSR:
+        """k rows: the nodes that read each tensor."""
+        return transposed(self.reads, self.k)
+
+    @cached_property
+    def preds(self) -> CSR:
+        """n rows: the nodes that must run before each node, from reads and ``after`` together."""
+        node, writer = self.reads.row_of, self.writer[self.reads.idx]
+        internal = writer >= 0
+        before = np.concatenate([writer[internal], self.after[0]])
+        return csr_from_pairs(np.concatenate([node[internal], self.after[1]]), before, self.n)
+
+    @cached_property
+    def succs(self) -> CSR:
+        """n rows: the nodes that must run after each node."""
+        return transposed(self.preds, self.n)
+
+    @property
+    def edges(self) -> Int32Array:
+        """int32[2, m]: "u before v", sorted by v, without repeats."""
+        return np.stack([self.preds.idx, self.preds.row_of])
+
+    @cached_property
+    def resident_bytes(self) -> int:
+        """Bytes of inputs and weights: in memory from start to end whatever the order."""
+        return int(self.size[np.isin(self.kind, RESIDENT_KINDS)].sum())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of everything that decides an order and its way back: two captures of one program agree.
+
+        The graph's name, the tensors' names and the places in the source are left out.
+        """
+        digest = hashlib.sha256(b"topoformer.graph 1")
+        for text in (*self.labels, *self.ops):
+            raw = text.encode("utf-8", "surrogatepass")
+            digest.update(len(raw).to_bytes(8, "little") + raw)
+        arrays = (*self.reads, self.writer, self.size, self.kind, self.after, self.scratch, self.flops, self.seconds)
+        for array in arrays:
+            digest.update(array.size.to_bytes(8, "little"))
+            digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{c} {kind.name.lower()}" for kind in Kind if (c := int((self.kind == kind).sum())))
+        written = format_bytes(int(self.size[self.writer >= 0].sum()))
+        return (
+            f"<Graph {quoted(self.name)}: {self.n} nodes, {self.k} tensors ({counts or 'none'}), "
+            f"{len(self.preds.idx)} edges, writes {written}, resident {format_bytes(self.resident_bytes)}>"
+        )
+
+
+Order = Int32Array  # order[t] = node that runs at step t; its inverse is position[node] = t
+
+
+def check_order(graph: Graph, order: npt.ArrayLike) -> Order:
+    """Return ``order`` as int32[n] if it is a legal order of ``graph``'s nodes; O(n + m).
+
+    Raises:
+        GraphError: not a permutation of the nodes, or a node comes before one that it must follow; names them.
+    """
+    array = _validate.integers("order", order, np.int32)
+    _validate.permutation(graph, array)
+    late = _validate.first_violation(graph, inverse(array))
+    if late is not None:
+        before, node = late
+        raise GraphError(
+            f"order of graph {quoted(graph.name)} is not legal: node {quoted(graph.labels[node])} must run after "
+            f"node {quoted(graph.labels[before])}"
+        )
+    return array
+
+
+def inverse(order: Order) -> Int32Array:
+    """``position`` of an ``order`` (and the other way round), int32[n]: ``position[order[t]] = t``."""
+    position = np.empty_like(order)
+    position[order] = np.arange(len(order), dtype=np.int32)
+    return position
+
+
+def program_order(graph: Graph) -> Order:
+    """The order in which the program was given: 0 .. n - 1."""
+    return np.arange(graph.n, dtype=np.int32)

@@ -1,0 +1,162 @@
+"""Bytes that an order of a graph keeps alive, step by step, and what is alive at the peak.
+
+The model: a node's step holds what was live before it, the tensors it writes and its scratch. After the step every
+tensor whose last reader has run is freed; so is a temporary that nobody reads. Outputs stay. Inputs and weights are
+resident: reported, not counted. A donated tensor is live from the start and freed after its last reader.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from graphs.csr import CSR, Int32Array, Int64Array, csr_from_pairs
+from graphs.graph import FREED_KINDS, Graph, Kind, Order, check_order, inverse, program_order
+
+
+class LiveTensor(NamedTuple):
+    """A tensor that is in memory at some step: for people who want to know what to change."""
+
+    tensor: int
+    name: str
+    bytes: int
+    kind: str
+    writer: str  # label of the node that wrote it, "" for a donated tensor
+    op: str
+    source: str  # "model.py:12" where the trace has it
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryProfile:
+    """What one order of ``graph`` keeps in memory; made by :func:`simulate`."""
+
+    graph: Graph
+    order: Order
+    step_bytes: Int64Array  # int64[n] bytes live while step t runs
+    live_bytes: Int64Array  # int64[n] bytes live after step t
+
+    @cached_property
+    def peak_bytes(self) -> int:
+        """Most bytes live during any step; resident bytes are not in it."""
+        return int(self.step_bytes.max(initial=0))
+
+    @cached_property
+    def peak_step(self) -> int:
+        """First step that reaches the peak."""
+        return int(self.step_bytes.argmax()) if len(self.step_bytes) else 0
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of inputs and weights, in memory throughout."""
+        return self.graph.resident_bytes
+
+    def alive(self, step: int | None = None) -> list[LiveTensor]:
+        """Tensors in memory while ``step`` (default: the peak step) runs, largest first; O(n + entries).
+
+        Their bytes and the step's scratch bytes add up to ``step_bytes[step]``.
+        """
+        if step is None and not self.graph.n:
+            return []
+        at = self.peak_step if step is None else step
+        if not -self.graph.n <= at < self.graph.n:
+            raise IndexError(f"'step' must be one of the order's {self.graph.n} steps (got {at})")
+        first, last = lifetimes(self.graph, self.order)
+        at %= self.graph.n
+        counted = np.flatnonzero((first <= at) & (at < last))
+        by_size = counted[np.argsort(-self.graph.size[counted], kind="stable")]
+        return [_live_tensor(self.graph, int(tensor)) for tensor in by_size]
+
+
+def _live_tensor(graph: Graph, tensor: int) -> LiveTensor:
+    writer = int(graph.writer[tensor])
+    label, op, source = (
+        (graph.labels[writer], graph.ops[writer], graph.sources[writer]) if writer >= 0 else ("", "", "")
+    )
+    name = graph.tensor_names[tensor] or label or f"tensor {tensor}"
+    return LiveTensor(tensor, name, int(graph.size[tensor]), Kind(graph.kind[tensor]).name.lower(), label, op, source)
+
+
+def simulate(graph: Graph, order: npt.ArrayLike | None = None) -> MemoryProfile:
+    """Live bytes of every step of ``order`` (int[n]; default: the program's own); O(n + m).
+
+    Raises:
+        GraphError: the order is not legal; names the nodes.
+    """
+    from graphs import _kernels
+
+    checked = program_order(graph) if order is None else check_order(graph, order)
+    during, after = np.empty(graph.n, np.int64), np.empty(graph.n, np.int64)
+    _kernels.live_profile(checked, *memory_arrays(graph), during, after)
+    for array in (checked, during, after):
+        array.flags.writeable = False
+    return MemoryProfile(graph, checked, during, after)
+
+
+def peak_bytes(graph: Graph, order: Order | None = None) -> int:
+    """Peak of an order that is known to be legal (not checked: for inner loops), int32[n]; O(n + m)."""
+    from graphs import _kernels
+
+    return int(_kernels.peak(program_order(graph) if order is None else order, *memory_arrays(graph)))
+
+
+class MemoryArrays(NamedTuple):
+    """A graph as the memory kernels want it; see :func:`memory_arrays`."""
+
+    ptr: Int32Array  # int32[n + 1] rows of reads of tensors that are freed after their last reader
+    idx: Int32Array
+    uses: Int32Array  # int32[k] readers of each tensor
+    size: Int64Array  # int64[k]
+    alloc: Int64Array  # int64[n] bytes that appear with the step: writes and scratch
+    drop: Int64Array  # int64[n] of these, bytes gone with it: scratch and temporaries that nobody reads
+    start: int  # bytes of donated tensors
+
+
+def memory_arrays(graph: Graph) -> MemoryArrays:
+    """The memory model of ``graph`` as flat arrays, made once a graph."""
+    cached: MemoryArrays | None = graph.__dict__.get("_memory_arrays")
+    if cached is None:
+        cached = graph.__dict__["_memory_arrays"] = _memory_arrays(graph)
+    return cached
+
+
+def _memory_arrays(graph: Graph) -> MemoryArrays:
+    freed = np.isin(graph.kind, FREED_KINDS)
+    entry = freed[graph.reads.idx]
+    reads: CSR = csr_from_pairs(graph.reads.row_of[entry], graph.reads.idx[entry], graph.n)
+    uses = np.bincount(reads.idx, minlength=graph.k).astype(np.int32)
+    written = graph.writer >= 0
+    unread = written & freed & (uses == 0)
+    donated = (graph.kind == Kind.DONATED) & (uses > 0)  # one that nobody reads is gone before the first step
+    return MemoryArrays(
+        *reads,
+        uses,
+        graph.size,
+        alloc=_sum_by_node(graph, written) + graph.scratch,
+        drop=_sum_by_node(graph, unread) + graph.scratch,
+        start=int(graph.size[donated].sum()),
+    )
+
+
+def _sum_by_node(graph: Graph, tensors: npt.NDArray[np.bool_]) -> Int64Array:
+    total = np.zeros(graph.n, np.int64)
+    np.add.at(total, graph.writer[tensors], graph.size[tensors])
+    return total
+
+
+def lifetimes(graph: Graph, order: Order) -> tuple[Int32Array, Int32Array]:
+    """Half-open steps [first, last) during which each tensor is live under ``order``, int32[k] each.
+
+    Resident tensors, and donated ones that nobody reads, get the empty interval [0, 0).
+    """
+    position = inverse(order)
+    arrays = memory_arrays(graph)
+    first, last = np.zeros(graph.k, np.int32), np.zeros(graph.k, np.int32)
+    written = np.flatnonzero(graph.writer >= 0)
+    first[written] = position[graph.writer[written]]
+    last[written] = first[written] + 1
+    node = np.repeat(np.arange(graph.n, dtype=np.int32), np.diff(arrays.ptr))
+    np.maximum.at(last, arrays.idx, position[node] + 1)
+    last[graph.kind == Kind.OUTPUT] = graph.n
+    return first, last

@@ -1,0 +1,119 @@
+"""PyTorch modules in, reordered modules out."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.export import ExportedProgram
+from torch.utils._pytree import tree_map
+
+from graphs.errors import UnsupportedOp
+from graphs.fx import apply_order, from_fx
+from topoformer.scheduling import Scheduler, schedule
+
+ExampleInputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
+
+
+def capture(module: nn.Module, example_inputs: ExampleInputs) -> ExportedProgram:
+    """The aten program that ``module`` runs for inputs like these, by ``torch.export``.
+
+    Parameters, buffers and inputs on the ``meta`` device stand for tensors on the CPU without data: a model made under
+    ``torch.device("meta")`` is captured without memory for its weights.
+
+    Args:
+        module: not changed; the program shares its parameters.
+        example_inputs: a tuple or list of positional arguments, a dictionary of keyword arguments, or one tensor.
+
+    Raises:
+        UnsupportedOp: the module does not trace; says why in one line.
+        TypeError: an argument is of another type.
+    """
+    args, kwargs = _call_arguments(module, example_inputs)
+    weights = [*module.parameters(), *module.buffers()]
+    if any(tensor.is_meta for tensor in (*weights, *_leaves((args, kwargs)))):
+        stand_ins = _StandIns()
+        module = stand_ins.in_module(module)
+        args, kwargs = tree_map(stand_ins.of, (args, kwargs))
+    try:
+        return torch.export.export(module, args, kwargs, strict=False)
+    except Exception as error:  # torch.export raises errors of many kinds, and user code any
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        text = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+        raise UnsupportedOp(f"{type(module).__name__} does not trace with torch.export ({text[:300]})") from error
+
+
+def optimize(
+    module: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    method: str | Scheduler = "auto",
+    seconds: float = 10.0,
+    seed: int = 0,
+) -> nn.Module:
+    """A module that computes what ``module`` computes, bit for bit, in an order that needs less memory.
+
+    It takes inputs of the example's shapes, shares the parameters of ``module``, and keeps whether it was training;
+    its ``meta["schedule"]`` is the :class:`~topoformer.Schedule`. The peak is that of running it under
+    ``torch.no_grad()``: with autograd on, activations stay for the backward pass whatever the order.
+
+    Args:
+        module: not changed.
+        example_inputs: as for :func:`capture`.
+        method, seconds, seed: as for :func:`topoformer.schedule`.
+
+    Raises:
+        UnsupportedOp: the module does not trace, or an operator is not understood; names it.
+        TypeError, ValueError: an argument is of the wrong type or out of range.
+    """
+    program = capture(module, example_inputs)
+    result = schedule(from_fx(program, name=type(module).__name__), method, seconds=seconds, seed=seed)
+    reordered = apply_order(program, result.order).module()
+    reordered.meta["schedule"] = result
+    return reordered
+
+
+def _call_arguments(module: nn.Module, inputs: ExampleInputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"'module' must be a torch.nn.Module (got {type(module).__name__})")
+    if isinstance(inputs, torch.Tensor):
+        return (inputs,), {}
+    if isinstance(inputs, Mapping):
+        if bad := next((key for key in inputs if not isinstance(key, str)), None):
+            raise TypeError(f"'example_inputs' must have argument names as keys (got {bad!r})")
+        return (), dict(inputs)
+    if isinstance(inputs, tuple | list):
+        return tuple(inputs), {}
+    raise TypeError(f"'example_inputs' must be a tuple, a dict or a tensor (got {type(inputs).__name__})")
+
+
+def _leaves(values: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in torch.utils._pytree.tree_leaves(values) if isinstance(leaf, torch.Tensor)]
+
+
+class _StandIns:
+    """Fake CPU tensors for meta tensors: the same one for the same tensor, so that tied weights stay tied."""
+
+    def __init__(self) -> None:
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.made: dict[int, torch.Tensor] = {}
+
+    def of(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or not value.is_meta:
+            return value
+        if id(value) not in self.made:
+            with self.mode:
+                fake = torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="cpu")
+            parameter = isinstance(value, nn.Parameter)
+            self.made[id(value)] = nn.Parameter(fake, requires_grad=value.requires_grad) if parameter else fake
+        return self.made[id(value)]
+
+    def in_module(self, module: nn.Module) -> nn.Module:
+        clone = copy.deepcopy(module)
+        for part in clone.modules():
+            for tensors in (part._parameters, part._buffers):
+                for name, tensor in tensors.items():
+                    tensors[name] = self.of(tensor)
+        return clone

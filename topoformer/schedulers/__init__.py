@@ -1,0 +1,1 @@
+"""The ways to choose an order; ``topoformer.SCHEDULERS`` names them."""

@@ -1,0 +1,158 @@
+"""Choosing an order and checking it: the one place where a Schedule is made."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any, Protocol
+
+from graphs import Graph, MemoryProfile, Order, check_order, program_order, simulate
+from graphs.bound import footprint_bound
+from graphs.cost import Cost, Objective, objective_named
+from graphs.errors import unknown_name
+
+
+class Scheduler(Protocol):
+    """A function from a graph to an order, int32[n]; whether it is legal and what it costs is checked elsewhere.
+
+    It should end within ``seconds`` and give the same order for the same ``seed``.
+    """
+
+    def __call__(self, graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order: ...
+
+
+# Resolved on use, so that a method costs no import until it runs.
+SCHEDULERS: dict[str, str] = {
+    "auto": "topoformer.schedulers.portfolio:auto",
+    "program": "topoformer.schedulers.list_scheduling:program",
+    "lpmf": "topoformer.schedulers.list_scheduling:lpmf",
+    "net_change": "topoformer.schedulers.list_scheduling:net_change",
+    "dfs": "topoformer.schedulers.list_scheduling:dfs",
+    "bfs": "topoformer.schedulers.list_scheduling:bfs",
+    "smallest": "topoformer.schedulers.list_scheduling:smallest",
+    "critical_path": "topoformer.schedulers.list_scheduling:critical_path",
+    "random": "topoformer.schedulers.list_scheduling:random",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Schedule:
+    """A checked order of ``graph`` with its cost and a certified bound; only :func:`schedule` makes one."""
+
+    graph: Graph
+    order: Order  # int32[n]
+    cost: Cost
+    program_cost: Cost  # of the order in which the graph was given
+    method_cost: Cost  # of the order that the method found: higher than `cost` where the program's own was kept
+    bound_bytes: int  # certified: no legal order has a lower peak
+    method: str
+    seed: int
+    search_seconds: float
+
+    @property
+    def proven_optimal(self) -> bool:
+        """Whether no order can have a lower peak."""
+        return self.cost.peak_bytes == self.bound_bytes
+
+    @property
+    def ratio(self) -> float:
+        """Peak over the program's own peak; 1 where both are 0."""
+        before = self.program_cost.peak_bytes
+        return self.cost.peak_bytes / before if before else 1.0
+
+    @property
+    def gap(self) -> float:
+        """By which part of the bound the peak could at most be too high; 0 where it is proven optimal."""
+        above = self.cost.peak_bytes - self.bound_bytes
+        return above / self.bound_bytes if above and self.bound_bytes else math.inf if above else 0.0
+
+    @cached_property
+    def profile(self) -> MemoryProfile:
+        """Live bytes of every step, and what is alive at the peak."""
+        return simulate(self.graph, self.order)
+
+    def to_json(self) -> dict[str, Any]:
+        """The dictionary of schedule JSON, version 1."""
+        return {
+            "format": "topoformer.schedule",
+            "version": 1,
+            "graph": self.graph.name,
+            "graph_sha256": self.graph.fingerprint,
+            "method": self.method,
+            "seed": self.seed,
+            "order": self.order.tolist(),
+            "program_peak_bytes": self.program_cost.peak_bytes,
+            "peak_bytes": self.cost.peak_bytes,
+            "bound_bytes": self.bound_bytes,
+            "proven_optimal": self.proven_optimal,
+            "resident_bytes": self.cost.resident_bytes,
+            "search_seconds": self.search_seconds,
+        }
+
+    def __repr__(self) -> str:
+        proof = "optimal" if self.proven_optimal else f"at most {self.gap:.1%} above the optimum"
+        return (
+            f"<Schedule of {self.graph.name!r} by {self.method}: peak {self.cost.peak_bytes:,} bytes, "
+            f"{self.ratio:.3f} of the program's, {proof}>"
+        )
+
+
+def schedule(
+    graph: Graph,
+    method: str | Scheduler = "auto",
+    *,
+    seconds: float = 10.0,
+    seed: int = 0,
+    objective: str | Objective = "memory",
+) -> Schedule:
+    """Find an order of ``graph`` that costs less than the program's own, and check it.
+
+    The result is never worse than the program's order: that is returned where the method found nothing better.
+
+    Args:
+        method: a name in :data:`SCHEDULERS`, or any function with the signature of :class:`Scheduler`.
+        seconds: time to search; methods that need less take less.
+        seed: of every random choice.
+        objective: name in ``graphs.cost.OBJECTIVES``, or an Objective: what is minimised.
+
+    Raises:
+        ValueError: an argument is out of range or a name is unknown.
+        GraphError: the method's order is not legal; names the nodes.
+    """
+    if not (isinstance(seconds, int | float) and 0 < seconds < math.inf):
+        raise ValueError(f"'seconds' must be positive and finite (got {seconds})")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"'seed' must be an integer that is not negative (got {seed})")
+    scheduler = scheduler_named(method) if isinstance(method, str) else method
+    goal = objective_named(objective) if isinstance(objective, str) else objective
+    began = time.perf_counter()
+    order = check_order(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed))
+    searched = time.perf_counter() - began
+    cost, program_cost = (goal.measure(graph, o) for o in (order, program_order(graph)))
+    found = cost
+    if goal.value(cost) >= goal.value(program_cost):
+        order, cost = program_order(graph), program_cost
+    order.flags.writeable = False
+    name = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
+    return Schedule(graph, order, cost, program_cost, found, footprint_bound(graph), name, seed, searched)
+
+
+def scheduler_named(name: str) -> Scheduler:
+    """The scheduler of that name, imported now.
+
+    Raises:
+        ValueError: there is none; names the nearest and lists all.
+    """
+    if name not in SCHEDULERS:
+        raise ValueError(unknown_name("method", name, SCHEDULERS))
+    module, attribute = SCHEDULERS[name].split(":")
+    found: Scheduler = getattr(import_module(module), attribute)
+    return found
+
+
+def summary(scheduler: Callable[..., Order]) -> str:
+    """One line that says what a scheduler is and when to use it."""
+    text: str = getattr(scheduler, "summary", None) or scheduler.__doc__ or ""
+    return text.strip().splitlines()[0] if text.strip() else ""

@@ -1,0 +1,122 @@
+"""What the command line can schedule: a graph file, an exported program, or a Python function that makes a module."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import graphs
+from graphs.errors import unknown_name
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+class SourceError(ValueError):
+    """A SOURCE argument that cannot be turned into a graph; the text names it and says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A graph and, where it came from PyTorch, the program to hand back."""
+
+    graph: graphs.Graph
+    program: "ExportedProgram | None" = None
+
+
+def load_source(source: str) -> Source:
+    """Load ``graph.json[.gz]``, ``program.pt2``, ``package.module:factory`` or ``path/file.py:factory``.
+
+    ``factory()`` returns ``(module, example_inputs)``, as :func:`topoformer.optimize` takes them.
+
+    Raises:
+        SourceError, GraphError, UnsupportedOp: one line that says what is wrong.
+        OSError: a file cannot be read.
+    """
+    if source.endswith(".pt2"):
+        from graphs.fx import from_fx
+        from graphs.pt2 import load_pt2
+
+        program = load_pt2(source)
+        return Source(from_fx(program, name=Path(source).stem), program)
+    module, colon, factory = source.rpartition(":")
+    if colon and factory.isidentifier() and not os.path.exists(source):
+        return _from_factory(source, module, factory)
+    if source.endswith(".onnx"):
+        raise SourceError(f"'{source}': .onnx files cannot be read by this version; export the model as .pt2")
+    return Source(graphs.load(source))
+
+
+def save_program(program: "ExportedProgram", order: graphs.Order, path: str) -> None:
+    """Write ``program`` in ``order`` to a ``.pt2`` file, whole or not at all."""
+    from graphs.fx import apply_order
+    from graphs.pt2 import save_pt2
+
+    save_pt2(apply_order(program, order), path)
+
+
+def _from_factory(source: str, module: str, name: str) -> Source:
+    from graphs.fx import from_fx
+    from topoformer.pytorch import capture
+
+    factory = _resolve(source, module, name)
+    made = _guarded(source, factory)
+    if not (isinstance(made, tuple) and len(made) == 2):
+        raise SourceError(f"'{source}' must return (module, example_inputs) (got {_shape(made)})")
+    try:
+        program = capture(*made)
+    except TypeError as error:
+        raise SourceError(f"'{source}' must return (module, example_inputs): {error}") from None
+    return Source(from_fx(program, name=name), program)
+
+
+def _resolve(source: str, module: str, name: str) -> Callable[[], Any]:
+    loaded = _import_file(source, module) if module.endswith(".py") else _import_module(source, module)
+    if not hasattr(loaded, name):
+        known = [key for key, value in vars(loaded).items() if callable(value) and not key.startswith("_")]
+        raise SourceError(f"'{module}' has no function {unknown_name('name', name, known)}")
+    factory: Callable[[], Any] = getattr(loaded, name)
+    if not callable(factory):
+        raise SourceError(f"'{source}' is not a function (got {type(factory).__name__})")
+    return factory
+
+
+def _import_module(source: str, module: str) -> Any:
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise SourceError(f"'{source}': '{module}' is neither a .py file nor the name of a module")
+    sys.path.insert(0, os.getcwd())  # as python -m does
+    return _guarded(source, lambda: importlib.import_module(module))
+
+
+def _import_file(source: str, path: str) -> Any:
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise SourceError(f"'{source}': there is no file '{path}'")
+    name = f"topoformer_source_{file.stem}"  # a file called torch.py must not take torch's place
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise SourceError(f"'{source}': '{path}' is not Python source")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # so that classes in it can be found by name, as after an import
+    sys.path.insert(0, str(file.parent))
+    _guarded(source, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+    return module
+
+
+def _guarded(source: str, action: Callable[[], Any]) -> Any:
+    """Run the user's code; whatever it raises becomes one line."""
+    try:
+        return action()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a script that parses its own arguments
+        lines = str(error).strip().splitlines() or ["no message"]
+        raise SourceError(f"'{source}' raised {type(error).__name__}: {lines[0][:300]}") from error
+
+
+def _shape(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
