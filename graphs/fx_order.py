@@ -20,7 +20,7 @@ def data_flow(trace: Trace) -> Pairs:
 
 
 def read_after_write(trace: Trace) -> Pairs:
-    """Who reads changed memory runs after the last change before it."""
+    """Who touches changed memory, be it to change it again, runs after the last change before it."""
     changed: dict[int, int] = {}
     for v, step in enumerate(trace.steps):
         yield from ((changed[tensor], v) for tensor in sorted(step.reads) if tensor in changed)
@@ -35,14 +35,6 @@ def write_after_read(trace: Trace) -> Pairs:
             yield from ((u, v) for u in readers.pop(tensor, []))
         for tensor in step.reads - step.changes:
             readers.setdefault(tensor, []).append(v)
-
-
-def write_after_write(trace: Trace) -> Pairs:
-    """Changes of one storage keep their order."""
-    changed: dict[int, int] = {}
-    for v, step in enumerate(trace.steps):
-        yield from ((changed[tensor], v) for tensor in sorted(step.changes) if tensor in changed)
-        changed.update((tensor, v) for tensor in step.changes)
 
 
 def random_stream(trace: Trace) -> Pairs:
@@ -64,7 +56,6 @@ RULES: tuple[Callable[[Trace], Iterable[tuple[int, int]]], ...] = (
     data_flow,
     read_after_write,
     write_after_read,
-    write_after_write,
     random_stream,
     side_effects,
 )

@@ -1,0 +1,123 @@
+"""Run a reordered program for real and see which storages are alive after each of its calls.
+
+Independent of the capture: every call of the generated code is wrapped by a probe that registers the storages it gets
+back and adds up those that are still there, while the caller still holds the call's arguments.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx
+from torch.fx.graph import _BoxedCodeGen
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._pytree import tree_leaves
+
+import graphs
+from topoformer.schedulers.list_scheduling import random
+
+
+@dataclass
+class Case:
+    """A program with the inputs to run it on; ``donated``: names of placeholders given away in a boxed call."""
+
+    module: fx.GraphModule
+    inputs: tuple[Any, ...]
+    donated: tuple[str, ...] = ()
+
+
+@dataclass
+class Run:
+    total_peak: int  # bytes alive at most, what was there from the start included
+    seen: list[bytes]  # outputs, inputs and attributes after the run, and whatever the calls did besides
+
+
+class Probe:
+    """Wraps calls; knows every storage that was there at the start or that a wrapped call has given back."""
+
+    def __init__(self, at_start: list[torch.Tensor]) -> None:
+        self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
+        self.peak = 0
+        self.note(at_start)
+
+    def note(self, tensors: list[torch.Tensor]) -> None:
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            self.alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+
+    def wrap(self, target: Any, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = target(*args, **kwargs)
+            self.note(tensors_in(result))
+            self.alive = {key: entry for key, entry in self.alive.items() if not entry[0].expired()}
+            self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+            return result
+
+        call.__name__ = name
+        return call
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+EFFECTS: list[str] = []  # what custom operators of the tests have done, in order
+
+
+def run(case: Case, program: fx.GraphModule, seed: int = 7) -> Run:
+    """Run ``program``, some reordering of ``case.module``, on copies of inputs and attributes."""
+    program = copy.deepcopy(program)
+    inputs = copy.deepcopy(list(case.inputs))
+    names = [node.name for node in program.graph.nodes if node.op == "placeholder"]
+    kept = [value for value, name in zip(inputs, names, strict=False) if name not in case.donated]
+    attributes = [attribute(program, node) for node in program.graph.nodes if node.op == "get_attr"]
+    probe = Probe(tensors_in([inputs, attributes]))
+    for node in program.graph.nodes:
+        if node.op == "call_function" and node.target.__name__ != "getitem":
+            node.target = probe.wrap(node.target, f"probed_{node.name}")
+    if case.donated:
+        program.graph.set_codegen(_BoxedCodeGen())
+    program.recompile()
+    EFFECTS.clear()
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        outputs = program.forward(inputs) if case.donated else program(*inputs)
+    after = tensors_in([outputs, kept, attributes])
+    return Run(probe.peak, [raw_bytes(tensor) for tensor in after] + [effect.encode() for effect in EFFECTS])
+
+
+def attribute(program: fx.GraphModule, node: fx.Node) -> Any:
+    value: Any = program
+    for atom in node.target.split("."):
+        value = getattr(value, atom)
+    return value
+
+
+def raw_bytes(tensor: torch.Tensor) -> bytes:
+    plain = tensor.detach().resolve_conj().resolve_neg().contiguous().flatten()
+    return bytes(plain.view(torch.uint8).tolist()) if plain.numel() else b""
+
+
+def random_orders(graph: graphs.Graph, count: int, first_seed: int = 1000) -> list[graphs.Order]:
+    return [random(graph, None, seconds=1, seed=first_seed + i) for i in range(count)]
+
+
+def disagreements(case: Case, graph: graphs.Graph, count: int = 30) -> list[str]:
+    """What goes against the reality law in ``count`` random legal orders of ``graph`` and in the program's own."""
+    found = []
+    wanted = run(case, case.module).seen
+    for i, order in enumerate([graphs.program_order(graph), *random_orders(graph, count)]):
+        try:
+            result = run(case, graphs.apply_order(case.module, order))
+        except Exception as error:  # a mutant's order may crash in any way
+            found.append(f"order {i} fails: {type(error).__name__}: {error}")
+            continue
+        simulated = graphs.simulate(graph, order).peak_bytes + graph.resident_bytes
+        if simulated != result.total_peak:
+            found.append(
+                f"order {i}: simulated {simulated} bytes, resident ones included; measured {result.total_peak}"
+            )
+        if result.seen != wanted:
+            found.append(f"order {i}: other outputs")
+    return found
