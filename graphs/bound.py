@@ -3,7 +3,7 @@
 import numpy as np
 
 from graphs.graph import Graph, Kind
-from graphs.memory import memory_arrays
+from graphs.memory import memory_model
 
 
 def footprint_bound(graph: Graph) -> int:
@@ -14,7 +14,7 @@ def footprint_bound(graph: Graph) -> int:
     """
     if graph.n == 0:
         return 0
-    arrays = memory_arrays(graph)
+    arrays = memory_model(graph).steps
     counted = np.where(np.isin(graph.kind, (Kind.INPUT, Kind.WEIGHT)), 0, graph.size)
     working_set = arrays.alloc.copy()
     np.add.at(working_set, graph.reads.row_of, counted[graph.reads.idx])

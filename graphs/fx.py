@@ -91,11 +91,7 @@ def apply_order(program: Program, order: npt.ArrayLike) -> Program:
 def _reordered(graph: fx.Graph, order: npt.ArrayLike) -> fx.Graph:
     import numpy as np
 
-    result = fx.Graph(tracer_cls=graph._tracer_cls)
-    result.output(result.graph_copy(graph, {}))
-    result.output_node().meta = dict(graph.output_node().meta)
-    result.set_codegen(graph._codegen)
-    result.owning_module = graph.owning_module  # to tell the guard from other modules
+    result = _copied(graph)
     steps = steps_of(result)
     wanted = np.asarray(order)
     if wanted.shape != (len(steps),) or sorted(wanted.tolist()) != list(range(len(steps))):
@@ -109,6 +105,19 @@ def _reordered(graph: fx.Graph, order: npt.ArrayLike) -> fx.Graph:
         for node in (steps[index].node, *steps[index].unpacks):
             end.prepend(node)
     _check_uses(result)
+    return result
+
+
+def _copied(graph: fx.Graph) -> fx.Graph:
+    """A copy with the same node names: exported programs have some that fx itself would not give, such as ``input``."""
+    result = fx.Graph(tracer_cls=graph._tracer_cls)
+    copies: dict[fx.Node, fx.Node] = {}
+    output = result.output(result.graph_copy(graph, copies))
+    output.meta = dict(graph.output_node().meta)
+    for node, copied in copies.items():
+        copied.name = node.name
+    result.set_codegen(graph._codegen)
+    result.owning_module = graph.owning_module  # to tell the guard from other modules
     return result
 
 

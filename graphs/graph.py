@@ -202,11 +202,13 @@ def check_order(graph: Graph, order: npt.ArrayLike) -> Order:
     Raises:
         GraphError: not a permutation of the nodes, or a node comes before one that it must follow; names them.
     """
-    array = _validate.integers("order", order, np.int32)
+    from graphs import _kernels
+
+    array: Order = _validate.integers("order", order, np.int32)
     _validate.permutation(graph, array)
-    late = _validate.first_violation(graph, inverse(array))
-    if late is not None:
-        before, node = late
+    node = _kernels.first_late(position := inverse(array), *graph.preds)
+    if node >= 0:
+        before = next(u for u in graph.preds.row(node) if position[u] > position[node])
         raise GraphError(
             f"order of graph {quoted(graph.name)} is not legal: node {quoted(graph.labels[node])} must run after "
             f"node {quoted(graph.labels[before])}"

@@ -8,6 +8,7 @@ has ``bytes`` and may have ``kind`` and ``name``. Nodes stand in program order.
 import gzip
 import json
 import os
+import shutil
 import tempfile
 import zlib
 from pathlib import Path
@@ -53,21 +54,12 @@ def write_atomic(path: str | os.PathLike[str], data: bytes) -> None:
         target.write_bytes(data)
         return
     target = target.resolve()  # through a link, so that the link stays
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        written = Path(folder) / target.name  # opened in the usual way, so that it gets the usual permissions
+        written.write_bytes(data)
+        if target.exists():
+            shutil.copymode(target, written)
+        os.replace(written, target)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from graphs.csr import CSR, Int32Array, Int64Array, csr_from_pairs
+from graphs.csr import CSR, Int32Array, Int64Array, UInt32Array, csr_from_pairs, transposed
 from graphs.graph import FREED_KINDS, Graph, Kind, Order, check_order, inverse, program_order
 
 
@@ -87,9 +87,9 @@ def simulate(graph: Graph, order: npt.ArrayLike | None = None) -> MemoryProfile:
     from graphs import _kernels
 
     checked = program_order(graph) if order is None else check_order(graph, order)
-    during, after = np.empty(graph.n, np.int64), np.empty(graph.n, np.int64)
-    _kernels.live_profile(checked, *memory_arrays(graph), during, after)
-    for array in (checked, during, after):
+    checked.flags.writeable = False
+    during, after = _kernels.live_profile(checked, *memory_model(graph).simulator)
+    for array in (during, after):
         array.flags.writeable = False
     return MemoryProfile(graph, checked, during, after)
 
@@ -98,30 +98,50 @@ def peak_bytes(graph: Graph, order: Order | None = None) -> int:
     """Peak of an order that is known to be legal (not checked: for inner loops), int32[n]; O(n + m)."""
     from graphs import _kernels
 
-    return int(_kernels.peak(program_order(graph) if order is None else order, *memory_arrays(graph)))
+    fixed = program_order(graph) if order is None else order.view()
+    fixed.flags.writeable = False  # kernels are compiled for one kind of array, and a Schedule's order is of this one
+    return int(_kernels.peak(fixed, *memory_model(graph).simulator))
 
 
-class MemoryArrays(NamedTuple):
-    """A graph as the memory kernels want it; see :func:`memory_arrays`."""
+class SimulatorArrays(NamedTuple):
+    """What the simulator's kernels take: for each tensor that is freed after its last reader, its readers."""
 
-    ptr: Int32Array  # int32[n + 1] rows of reads of tensors that are freed after their last reader
-    idx: Int32Array
-    uses: Int32Array  # int32[k] readers of each tensor
-    size: Int64Array  # int64[k]
+    ptr: UInt32Array  # uint32[f + 1] rows of readers of the f freed tensors
+    idx: UInt32Array
+    size: Int64Array  # int64[f]
     alloc: Int64Array  # int64[n] bytes that appear with the step: writes and scratch
     drop: Int64Array  # int64[n] of these, bytes gone with it: scratch and temporaries that nobody reads
     start: int  # bytes of donated tensors
 
 
-def memory_arrays(graph: Graph) -> MemoryArrays:
+class StepArrays(NamedTuple):
+    """What kernels take that build an order node by node: for each node, the freed tensors that it reads."""
+
+    ptr: Int32Array  # int32[n + 1]
+    idx: Int32Array
+    uses: Int32Array  # int32[k] readers of each tensor, 0 for those that are not freed by a reader
+    size: Int64Array  # int64[k]
+    alloc: Int64Array
+    drop: Int64Array
+    start: int
+
+
+class MemoryModel(NamedTuple):
+    """The memory model of a graph as flat arrays, by tensor and by node."""
+
+    simulator: SimulatorArrays
+    steps: StepArrays
+
+
+def memory_model(graph: Graph) -> MemoryModel:
     """The memory model of ``graph`` as flat arrays, made once a graph."""
-    cached: MemoryArrays | None = graph.__dict__.get("_memory_arrays")
+    cached: MemoryModel | None = graph.__dict__.get("_memory_model")
     if cached is None:
-        cached = graph.__dict__["_memory_arrays"] = _memory_arrays(graph)
+        cached = graph.__dict__["_memory_model"] = _memory_model(graph)
     return cached
 
 
-def _memory_arrays(graph: Graph) -> MemoryArrays:
+def _memory_model(graph: Graph) -> MemoryModel:
     freed = np.isin(graph.kind, FREED_KINDS)
     entry = freed[graph.reads.idx]
     reads: CSR = csr_from_pairs(graph.reads.row_of[entry], graph.reads.idx[entry], graph.n)
@@ -129,13 +149,14 @@ def _memory_arrays(graph: Graph) -> MemoryArrays:
     written = graph.writer >= 0
     unread = written & freed & (uses == 0)
     donated = (graph.kind == Kind.DONATED) & (uses > 0)  # one that nobody reads is gone before the first step
-    return MemoryArrays(
-        *reads,
-        uses,
-        graph.size,
-        alloc=_sum_by_node(graph, written) + graph.scratch,
-        drop=_sum_by_node(graph, unread) + graph.scratch,
-        start=int(graph.size[donated].sum()),
+    alloc = _sum_by_node(graph, written) + graph.scratch
+    drop = _sum_by_node(graph, unread) + graph.scratch
+    start = int(graph.size[donated].sum())
+    readers = transposed(reads, graph.k)
+    ends = np.concatenate([readers.ptr[:-1][uses > 0], readers.ptr[-1:]])  # rows without entries take no room
+    return MemoryModel(
+        SimulatorArrays(ends.view(np.uint32), readers.idx.view(np.uint32), graph.size[uses > 0], alloc, drop, start),
+        StepArrays(*reads, uses, graph.size, alloc, drop, start),
     )
 
 
@@ -151,12 +172,12 @@ def lifetimes(graph: Graph, order: Order) -> tuple[Int32Array, Int32Array]:
     Resident tensors, and donated ones that nobody reads, get the empty interval [0, 0).
     """
     position = inverse(order)
-    arrays = memory_arrays(graph)
+    steps = memory_model(graph).steps
     first, last = np.zeros(graph.k, np.int32), np.zeros(graph.k, np.int32)
     written = np.flatnonzero(graph.writer >= 0)
     first[written] = position[graph.writer[written]]
     last[written] = first[written] + 1
-    node = np.repeat(np.arange(graph.n, dtype=np.int32), np.diff(arrays.ptr))
-    np.maximum.at(last, arrays.idx, position[node] + 1)
+    node = np.repeat(np.arange(graph.n, dtype=np.int32), np.diff(steps.ptr))
+    np.maximum.at(last, steps.idx, position[node] + 1)
     last[graph.kind == Kind.OUTPUT] = graph.n
     return first, last

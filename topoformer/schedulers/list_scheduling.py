@@ -11,7 +11,7 @@ import numpy.typing as npt
 from graphs import Graph, Order, program_order
 from graphs.cost import Objective
 from graphs.csr import CSR
-from graphs.memory import memory_arrays
+from graphs.memory import memory_model
 
 Keys = npt.NDArray[np.number[Any]]
 
@@ -53,7 +53,7 @@ def list_schedule(
     """
     from topoformer.schedulers import _kernels
 
-    arrays = memory_arrays(graph)
+    arrays = memory_model(graph).steps
     if dynamic == Dynamic.NET_CHANGE:
         ranks = arrays.alloc - arrays.drop
     elif keys is None:
@@ -83,14 +83,14 @@ def _random(graph: Graph, rng: np.random.Generator) -> Keys:
 
 
 def _step_bytes(graph: Graph, _: np.random.Generator) -> Keys:
-    return memory_arrays(graph).alloc
+    return memory_model(graph).steps.alloc
 
 
 def _post_order_rank(graph: Graph, _: np.random.Generator) -> Keys:
     """Place in a depth-first post-order over predecessors, the ones that hold most bytes first."""
     from topoformer.schedulers import _kernels
 
-    preds, bytes_written = graph.preds, memory_arrays(graph).alloc - graph.scratch
+    preds, bytes_written = graph.preds, memory_model(graph).steps.alloc - graph.scratch
     by_size = np.lexsort((preds.idx, -bytes_written[preds.idx], preds.row_of))
     rows = CSR(preds.ptr, preds.idx[by_size])
     sinks = np.flatnonzero(graph.succs.lengths == 0).astype(np.int32)

@@ -1,0 +1,1 @@
+"""Evidence: benchmarks and what came out of them; not part of the installed packages."""

@@ -1,0 +1,88 @@
+"""How long the parts take that users wait for: medians over repeated runs, after compilation."""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+import graphs
+from graphs import Graph
+from graphs.cost import OBJECTIVES
+from graphs.csr import CSR
+from graphs.synthetic import layered
+from topoformer.scheduling import SCHEDULERS, scheduler_named
+
+SIMULATED = (1_000, 10_000, 100_000, 1_000_000)
+WIDE_NODES, WIDTH, FAN_IN = 100_000, 10_000, 4
+
+
+def table() -> Iterator[str]:
+    """The benchmark's rows, as they come."""
+    yield from _simulator()
+    wide = wide_graph(WIDE_NODES, WIDTH)
+    yield from _policies(wide)
+    yield from _files(wide)
+    yield from _command_line()
+
+
+def wide_graph(nodes: int, width: int, seed: int = 0) -> Graph:
+    """Layers of ``width`` nodes that each read ``FAN_IN`` random tensors of the layer before."""
+    rng = np.random.default_rng(seed)
+    node = np.arange(width, nodes)
+    reads = node[:, None] // width * width - width + rng.integers(0, width, (len(node), FAN_IN))
+    ptr = np.concatenate([np.zeros(width, np.int32), np.arange(len(node) + 1, dtype=np.int32) * FAN_IN])
+    rows = CSR(ptr, reads.ravel().astype(np.int32))
+    size = rng.integers(1, 1 << 20, nodes)
+    return Graph.build(f"wide_{nodes}", [str(i) for i in range(nodes)], rows, np.arange(nodes), size)
+
+
+def median_seconds(action: Callable[[], object], runs: int = 7) -> float:
+    """Median of ``runs`` timings, after one that does not count."""
+    action()
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def _simulator() -> Iterator[str]:
+    yield "simulator, layered graphs          nodes    reads/node   ns/node-step peak   with legality and profile"
+    for nodes in SIMULATED:
+        graph = layered(nodes, seed=5, rho_edge=0.2 if nodes <= 10_000 else 0.005)
+        order = scheduler_named("random")(graph, OBJECTIVES["memory"], seconds=1, seed=1)
+        fast = median_seconds(lambda g=graph, o=order: graphs.peak_bytes(g, o), 21) / nodes * 1e9
+        full = median_seconds(lambda g=graph, o=order: graphs.simulate(g, o), 7) / nodes * 1e9
+        yield f"{'':28} {nodes:>11,} {len(graph.reads.idx) / nodes:>13.1f} {fast:>19.1f} {full:>27.1f}"
+
+
+def _policies(graph: Graph) -> Iterator[str]:
+    yield f"list policies, {graph.n:,} nodes, width {WIDTH:,}        seconds"
+    for name in SCHEDULERS:
+        scheduler = scheduler_named(name)
+        took = median_seconds(lambda s=scheduler: s(graph, OBJECTIVES["memory"], seconds=60, seed=0), 3)
+        yield f"  {name:14} {took:>38.2f}"
+
+
+def _files(graph: Graph) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("wide.json", "wide.json.gz"):
+            path = Path(folder) / name
+            graphs.save(graph, path)
+            took = median_seconds(lambda p=path: graphs.load(p), 3)
+            yield f"load and validate {name:14} {path.stat().st_size / 1e6:>6.1f} MB {took:>12.2f} s"
+
+
+def _command_line() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.json"
+        graphs.save(layered(100, seed=5), path)
+        command = [sys.executable, "-m", "topoformer", "schedule", str(path), "--method", "lpmf", "--json"]
+        took = median_seconds(lambda: subprocess.run(command, check=True, capture_output=True), 5)
+        yield f"topoformer schedule small.json --method lpmf {took:>12.2f} s"

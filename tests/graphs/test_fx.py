@@ -1,0 +1,242 @@
+"""from_fx and apply_order beyond the reality law: what is refused, what is kept, what a person reads."""
+
+import operator
+from importlib import import_module
+
+import pytest
+import torch
+from torch import fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+import graphs
+from graphs import GraphError, Kind, UnsupportedOp
+from tests.reality_cases import CASES
+
+aten = torch.ops.aten
+
+
+def program(build, root=None):
+    """A GraphModule made by ``build(graph, x)``, x a float placeholder of shape [4, 3]; ``root`` has its attributes."""
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    x.meta["val"] = torch.empty(4, 3)
+    graph.output(build(graph, x))
+    return fx.GraphModule(root or nn.Module(), graph)
+
+
+def helper(x):
+    return x
+
+
+REFUSED = {
+    "python function": (lambda g, x: g.call_function(helper, (x,)), "'helper'.*without an operator schema"),
+    "torch function": (lambda g, x: g.call_function(torch.relu, (x,)), "torch.relu.*without an operator schema"),
+    "method": (lambda g, x: g.call_method("relu", (x,)), "'relu': call_method 'relu' is not an aten-level call"),
+    "builtin that could run anything": (lambda g, x: g.call_function(eval, ("1 + 1",)), "without an operator schema"),
+    "packet": (lambda g, x: g.call_function(aten.relu, (x,)), "no overload chosen"),
+    "indexing a tensor": (lambda g, x: g.call_function(operator.getitem, (x, 0)), "takes an item of 'x'"),
+    "size of the result": (
+        lambda g, x: g.call_function(aten.nonzero.default, (x,)),
+        "'nonzero_default' .aten.nonzero.default. gives a size or number that only a run can tell",
+    ),
+    "number out of data": (
+        lambda g, x: g.call_function(aten._local_scalar_dense.default, (g.call_function(aten.sum.default, (x,)),)),
+        "only a run can tell",
+    ),
+    "memory of another": (lambda g, x: g.call_function(aten.set_.source_Tensor, (x, x.graph.call_function(
+        aten.relu.default, (x,)))), "other memory|changes the size"),
+    "resize": (lambda g, x: g.call_function(aten.resize_.default, (x, [9, 9])), "other memory|changes the size|fails"),
+    "wrong shapes": (lambda g, x: g.call_function(aten.mm.default, (x, x)), "'mm_default' .aten.mm.default. fails"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_refused_by_name(what):
+    build, text = REFUSED[what]
+    with pytest.raises(UnsupportedOp, match=text) as error:
+        graphs.from_fx(program(build))
+    assert "\n" not in str(error.value)
+
+
+def test_module_call_is_refused():
+    graph = fx.Graph()
+    graph.output(graph.call_module("inner", (graph.placeholder("x"),)))
+    root = nn.Module()
+    root.inner = nn.ReLU()
+    with pytest.raises(UnsupportedOp, match="call_module 'inner' is not an aten-level call"):
+        graphs.from_fx(fx.GraphModule(root, graph))
+
+
+def test_control_flow_is_refused():
+    class Branch(nn.Module):
+        def forward(self, x):
+            return torch.cond(x.sum() > 0, lambda y: y.sin(), lambda y: y.cos(), (x,))
+
+    exported = torch.export.export(Branch(), (torch.ones(3),))
+    with pytest.raises(UnsupportedOp, match="cond is a higher-order operator"):
+        graphs.from_fx(exported)
+
+
+def test_what_a_mode_region_holds_is_checked():
+    inner = program(lambda g, x: g.call_function(torch.relu, (x,)))
+    region = torch.ops.higher_order.wrap_with_set_grad_enabled
+    root = nn.Module()
+    root.inner = inner
+    module = program(lambda g, x: g.call_function(region, (False, g.get_attr("inner"), x)), root)
+    with pytest.raises(UnsupportedOp, match=r"inside, torch.*relu is a Python function"):
+        graphs.from_fx(module)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without torch.distributed")
+def test_collectives_are_refused():
+    import_module("torch.distributed._functional_collectives")  # registers the operators
+    reduce = torch.ops._c10d_functional.all_reduce.default
+    with pytest.raises(UnsupportedOp, match=r"_c10d_functional.all_reduce.default communicates"):
+        graphs.from_fx(program(lambda g, x: g.call_function(reduce, (x, "sum", "group"))))
+
+
+def test_sparse_inputs_are_refused():
+    module = program(lambda g, x: g.call_function(aten.neg.default, (x,)))
+    next(iter(module.graph.nodes)).meta["val"] = torch.eye(3).to_sparse()
+    with pytest.raises(UnsupportedOp, match=r"placeholder 'x' is a torch.sparse_coo"):
+        graphs.from_fx(module)
+
+
+def test_a_placeholder_of_unknown_size_is_refused():
+    module = program(lambda g, x: g.call_function(aten.neg.default, (x,)))
+    del next(iter(module.graph.nodes)).meta["val"]
+    with pytest.raises(UnsupportedOp, match=r"placeholder 'x' has no meta\['val'\]"):
+        graphs.from_fx(module)
+
+
+def test_unknown_placeholders_are_refused():
+    module = program(lambda g, x: g.call_function(aten.neg.default, (x,)))
+    with pytest.raises(GraphError, match="'weights' names 'y', which is no placeholder"):
+        graphs.from_fx(module, weights=["y"])
+    with pytest.raises(GraphError, match="'donated' names 'neg'"):
+        graphs.from_fx(module, donated=["neg"])
+
+
+def test_what_a_person_reads():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 5)
+
+        def forward(self, x):
+            low, high = torch.sort(self.layer(x)).values.split([2, 3], dim=-1)
+            return low.exp(), high
+
+    graph = graphs.from_fx(torch.export.export(Net(), (torch.ones(4, 3),)), name="net")
+    assert graph.labels == ("linear", "sort", "split_with_sizes", "exp")
+    assert graph.ops[0] == "aten.linear.default"
+    assert graph.flops[0] == 2 * 4 * 3 * 5
+    assert graph.tensor_names[:3] == ("p_layer_weight", "p_layer_bias", "x")
+    assert [Kind(k).name for k in graph.kind[:3]] == ["WEIGHT", "WEIGHT", "INPUT"]
+    assert graph.resident_bytes == 4 * (15 + 5 + 12)
+    assert (
+        graph.tensor_names[graph.writes.row(1)[0]] == "getitem"
+    )  # the sorted values, by the getitem that unpacks them
+    assert graph.sources[3].split(":")[0] == __file__
+    alive = graphs.simulate(graph).alive()
+    assert {tensor.writer for tensor in alive} <= set(graph.labels)
+
+
+def test_shared_memory_is_one_tensor():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(7, 4)
+            self.head = nn.Linear(4, 7, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, ids):
+            return self.head(self.table(ids))
+
+    graph = graphs.from_fx(torch.export.export(Tied(), (torch.tensor([1, 2]),)))
+    assert int((graph.kind == Kind.WEIGHT).sum()) == 1
+    assert graph.resident_bytes == 7 * 4 * 4 + 2 * 8
+
+
+def test_inputs_that_share_memory_are_one_tensor():
+    base = torch.randn(8)
+    case = make_fx(lambda a, b: a.add_(1).sum() + b, tracing_mode="fake")(base[:4], base[4:])
+    for node, value in zip(case.graph.nodes, (base[:4], base[4:]), strict=False):
+        node.meta["val"] = value
+    graph = graphs.from_fx(case)
+    assert int((graph.kind == Kind.INPUT).sum()) == 1
+    assert graph.resident_bytes == 32
+
+
+def test_no_memory_is_spent_on_large_programs():
+    class Large(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1 << 20, 1 << 20, device="meta")  # 4 TiB
+
+        def forward(self, x):
+            return self.layer(x)
+
+    from topoformer import capture
+
+    graph = graphs.from_fx(capture(Large(), (torch.empty(1, 1 << 20, device="meta"),)))
+    assert graph.resident_bytes == 4 * ((1 << 40) + (1 << 20) + (1 << 20))
+
+
+def test_apply_order_changes_nothing_else():
+    case = CASES["convolution"]()
+    before = case.module.code
+    graph = graphs.from_fx(case.module)
+    same = graphs.apply_order(case.module, graphs.program_order(graph))
+    assert case.module.code == before
+    assert [(n.name, n.meta.get("val") is not None) for n in same.graph.nodes if n.op == "call_function"] == [
+        (n.name, n.meta.get("val") is not None) for n in case.module.graph.nodes if n.op == "call_function"
+    ]
+    shared = zip(case.module.parameters(), same.parameters(), strict=True)
+    assert all(a is b for a, b in shared)
+    assert graphs.from_fx(same).fingerprint == graph.fingerprint
+
+
+@pytest.mark.parametrize("order", [[0], [0, 0, 1], [0, 1, 5], [[0, 1, 2]], ["a", "b", "c"]])
+def test_apply_order_wants_a_permutation(order):
+    module = make_fx(lambda x: (x * 2).exp() + 1)(torch.ones(2))
+    with pytest.raises(GraphError, match="'order' must be a permutation of the program's 3 calls"):
+        graphs.apply_order(module, order)
+
+
+def test_apply_order_refuses_use_before_definition():
+    module = make_fx(lambda x: (x * 2).exp() + 1)(torch.ones(2))
+    with pytest.raises(GraphError, match="node 'exp' must run after node 'mul'"):
+        graphs.apply_order(module, [1, 0, 2])
+
+
+def test_exported_programs_keep_signature_and_run():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+            self.register_buffer("scale", torch.ones(3), persistent=False)
+
+        def forward(self, input, *, extra):  # noqa: A002
+            return {"a": self.norm(input) * self.scale, "b": (extra.sin(), input.cos())}
+
+    net = Net()
+    exported = torch.export.export(net, (torch.randn(4, 3),), {"extra": torch.randn(2)})
+    graph = graphs.from_fx(exported)
+    order = graphs.program_order(graph)[::-1].copy()
+    order = order if _legal(graph, order) else graphs.program_order(graph)
+    again = graphs.apply_order(exported, order)
+    assert again.graph_signature == exported.graph_signature
+    x, y = torch.randn(4, 3), torch.randn(2)
+    result = again.module()(x, extra=y)
+    assert torch.equal(result["b"][0], y.sin())
+    assert list(result) == ["a", "b"]
+    assert int(net.norm.num_batches_tracked) == 1  # the program shares the module's buffers
+
+
+def _legal(graph, order):
+    try:
+        graphs.check_order(graph, order)
+    except GraphError:
+        return False
+    return True

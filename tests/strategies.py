@@ -1,0 +1,64 @@
+"""Small graphs with every feature of the model, and legal orders of them: from a seed, or as hypothesis strategies."""
+
+import random
+
+from hypothesis import strategies as st
+
+from graphs import Graph, Kind
+
+SIZES = (0, 0, 1, 2, 3, 5, 8, 8, 13, 100, 2**40)
+
+
+def random_graph(seed, max_nodes=9):
+    """A graph with views, several outputs a node, donated tensors, scratch, zero bytes and unread temporaries."""
+    rng = random.Random(seed)
+    n = rng.randint(0, max_nodes)
+    kind = [rng.choice((Kind.INPUT, Kind.WEIGHT, Kind.DONATED)) for _ in range(rng.randint(0, 3))]
+    writer = [-1] * len(kind)
+    reads, after = [], []
+    for v in range(n):
+        reads.append([t for t in range(len(kind)) if rng.random() < 2 / (len(kind) + 1)])
+        after += [(u, v) for u in range(v) if rng.random() < 0.1]
+        for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):  # 0: a view or a node with side effects only
+            kind.append(rng.choice((Kind.TEMPORARY, Kind.TEMPORARY, Kind.TEMPORARY, Kind.OUTPUT)))
+            writer.append(v)
+    shuffled = rng.sample(range(len(kind)), len(kind))  # tensors need not be numbered in program order
+    place = {old: new for new, old in enumerate(shuffled)}
+    return Graph.build(
+        f"random-{seed}",
+        [f"n{v}" for v in range(n)],
+        [[place[t] for t in row] for row in reads],
+        [writer[old] for old in shuffled],
+        [rng.choice(SIZES) for _ in kind],
+        ops=[rng.choice(("aten.mm.default", "aten.view.default", "")) for _ in range(n)],
+        kind=[kind[old] for old in shuffled],
+        after=after,
+        scratch=[rng.choice((0, 0, 0, 4, 50)) for _ in range(n)],
+        flops=[rng.choice((0.0, 1.5e9, 1e-3)) for _ in range(n)],
+        seconds=[rng.choice((0.0, 0.25)) for _ in range(n)],
+        tensor_names=[rng.choice(("", "x", "über")) for _ in kind],
+        sources=[rng.choice(("", "model.py:12")) for _ in range(n)],
+    )
+
+
+def random_order(graph, rng):
+    """A legal order: again and again one of the nodes that are ready."""
+    waiting = {v: set(graph.preds.row(v).tolist()) for v in range(graph.n)}
+    order = []
+    while waiting:
+        v = rng.choice([v for v, before in waiting.items() if not before])
+        del waiting[v]
+        order.append(v)
+        for before in waiting.values():
+            before.discard(v)
+    return order
+
+
+small_graphs = st.integers(0, 2**32 - 1).map(random_graph)
+
+
+@st.composite
+def graphs_with_orders(draw, max_nodes=9):
+    """(graph, legal order)."""
+    graph = random_graph(draw(st.integers(0, 2**32 - 1)), max_nodes)
+    return graph, random_order(graph, random.Random(draw(st.integers(0, 2**32 - 1))))
