@@ -82,3 +82,23 @@ def first_late(position: Int32Array, ptr: Int32Array, idx: Int32Array) -> int:
             if position[np.uint32(idx[entry])] >= position[node]:
                 return node
     return -1
+
+
+@njit(cache=True)
+def reachable(ptr: Int32Array, idx: Int32Array, start: int) -> Int32Array:
+    """Nodes, int32[reached], that one step or more along the rows (``ptr``, ``idx``) lead to from ``start``."""
+    seen = np.zeros(len(ptr) - 1, np.bool_)
+    found = np.empty(len(ptr) - 1, np.int32)
+    count = done = 0
+    node = start
+    while True:
+        for entry in range(ptr[node], ptr[node + 1]):
+            following = idx[entry]
+            if not seen[following]:
+                seen[following] = True
+                found[count] = following
+                count += 1
+        if done == count:
+            return found[:count]
+        node = found[done]
+        done += 1

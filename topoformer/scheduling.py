@@ -11,16 +11,21 @@ from typing import Any, Protocol
 from graphs import Graph, MemoryProfile, Order, check_order, program_order, simulate
 from graphs.bound import footprint_bound
 from graphs.cost import Cost, Objective, objective_named
+from graphs.cuts import CutNetwork, Witness, cut_bound
 from graphs.errors import unknown_name
+from topoformer.outcome import Outcome, Phase
+
+BOUND_SECONDS = 1.0  # for the bound of a method that proves none itself
 
 
 class Scheduler(Protocol):
     """A function from a graph to an order, int32[n]; whether it is legal and what it costs is checked elsewhere.
 
-    It should end within ``seconds`` and give the same order for the same ``seed``.
+    It should end within ``seconds`` and give the same order for the same ``seed``. One that proves a lower bound
+    returns an :class:`~topoformer.outcome.Outcome`, which is an order and that bound.
     """
 
-    def __call__(self, graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order: ...
+    def __call__(self, graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order | Outcome: ...
 
 
 # Resolved on use, so that a method costs no import until it runs.
@@ -47,9 +52,11 @@ class Schedule:
     program_cost: Cost  # of the order in which the graph was given
     method_cost: Cost  # of the order that the method found: higher than `cost` where the program's own was kept
     bound_bytes: int  # certified: no legal order has a lower peak
+    witness: Witness | None  # its proof where it is a minimum cut: graphs.cuts.check_witness adds it up
     method: str
     seed: int
     search_seconds: float
+    phases: tuple[Phase, ...] = ()  # what each phase of the search contributed
 
     @property
     def proven_optimal(self) -> bool:
@@ -128,15 +135,28 @@ def schedule(
     scheduler = scheduler_named(method) if isinstance(method, str) else method
     goal = objective_named(objective) if isinstance(objective, str) else objective
     began = time.perf_counter()
-    order = check_order(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed))
+    outcome = _outcome(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed), seconds)
     searched = time.perf_counter() - began
+    order = check_order(graph, outcome.order)
     cost, program_cost = (goal.measure(graph, o) for o in (order, program_order(graph)))
     found = cost
     if goal.value(cost) >= goal.value(program_cost):
         order, cost = program_order(graph), program_cost
     order.flags.writeable = False
     name = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
-    return Schedule(graph, order, cost, program_cost, found, footprint_bound(graph), name, seed, searched)
+    proof = (outcome.bound_bytes, outcome.witness)
+    return Schedule(graph, order, cost, program_cost, found, *proof, name, seed, searched, outcome.phases)
+
+
+def _outcome(graph: Graph, answer: "Order | Outcome", seconds: float) -> Outcome:
+    """A method's answer, with a bound if it came without: cuts along the order, as many as there is time for."""
+    if isinstance(answer, Outcome):
+        return answer
+    order = check_order(graph, answer)
+    deadline = time.monotonic() + min(seconds, BOUND_SECONDS)
+    floor = footprint_bound(graph)
+    bound, witness = cut_bound(CutNetwork(graph), order, floor=floor, deadline=deadline)
+    return Outcome(order, bound, witness)
 
 
 def scheduler_named(name: str) -> Scheduler:

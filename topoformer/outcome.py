@@ -1,0 +1,24 @@
+"""What a method may say beside its order: a bound it has proven, and what each of its phases contributed."""
+
+from typing import NamedTuple
+
+from graphs import Order
+from graphs.cuts import Witness
+
+
+class Phase(NamedTuple):
+    """What was known when a phase of a search ended."""
+
+    name: str
+    seconds: float  # that it took
+    peak_bytes: int
+    bound_bytes: int
+
+
+class Outcome(NamedTuple):
+    """An order with what its search has proven."""
+
+    order: Order
+    bound_bytes: int = 0  # no legal order has a lower peak
+    witness: Witness | None = None  # its proof, where it is a minimum cut
+    phases: tuple[Phase, ...] = ()
