@@ -133,7 +133,7 @@ def _select(kept, keep, found, floor, width):
 
 @njit(cache=True, nogil=True)
 def beam(graph, start, levels, width, floor, limit, zobrist, stop):
-    """(moves, peak, whether all ideals within ``limit`` were seen).
+    """(moves, peak, whether all ideals within ``limit`` were seen, number of states made).
 
     ``start``: (waits, left, ready nodes, live bytes) of the state to begin with; nodes outside of the search wait for
     ever. Peaks up to ``floor`` count as equal. ``moves``, int32[levels], is the best sequence found, its peak -1 if
@@ -149,7 +149,7 @@ def beam(graph, start, levels, width, floor, limit, zobrist, stop):
     parent, move = np.empty((levels, width), np.int32), np.empty((levels, width), np.int32)
     waits[0, 0], left[0, 0], counts[0, 0], live[0, 0] = waits0, left0, len(ready0), live0
     ready[0, 0, : len(ready0)] = ready0
-    states, now, complete = 1, 0, True
+    states, now, complete, total = 1, 0, True, 0
     for level in range(levels):
         room = 0
         for s in range(states):
@@ -167,8 +167,9 @@ def beam(graph, start, levels, width, floor, limit, zobrist, stop):
         complete = complete and kept <= width
         states_next = _select(kept, keep, found, floor, width)
         if states_next == 0 or stop[0]:
-            return np.empty(0, np.int32), -1, complete and not stop[0]
+            return np.empty(0, np.int32), -1, complete and not stop[0], total
         following = 1 - now
+        total += states_next
         for s in range(states_next):
             node, source = found[0][keep[s]], found[1][keep[s]]
             parent[level, s], move[level, s] = source, node
@@ -189,4 +190,4 @@ def beam(graph, start, levels, width, floor, limit, zobrist, stop):
     for level in range(levels - 1, -1, -1):
         moves[level] = move[level, best]
         best = parent[level, best]
-    return moves, reached, complete
+    return moves, reached, complete, total

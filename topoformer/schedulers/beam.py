@@ -77,6 +77,7 @@ class Found(NamedTuple):
     nodes: Int32Array | None  # the problem's nodes in the best order within the limit; None where there was none
     peak_bytes: int
     complete: bool  # nothing was cut: without an order there is none within the limit, and the best one is the best
+    states: int  # ideals that were expanded
 
 
 def widest(problem: Problem) -> int:
@@ -84,9 +85,9 @@ def widest(problem: Problem) -> int:
     return max(1, MEMORY // (2 * _state_bytes(problem) + 8 * len(problem.waits)))
 
 
-def traffic(problem: Problem, width: int) -> float:
-    """Bytes that a beam of ``width`` moves, about: what its time depends on where problems are large."""
-    return float(len(problem.waits)) * width * (_state_bytes(problem) + 2000)
+def state_cost(problem: Problem) -> float:
+    """What one state of ``problem`` costs, in some unit: copying its arrays, and a part that is the same for all."""
+    return _state_bytes(problem) + 2000.0
 
 
 def _state_bytes(problem: Problem) -> int:
@@ -104,9 +105,9 @@ def run_beam(problem: Problem, width: int, *, floor: int, limit: int, stop: npt.
 
     p = len(problem.waits)
     if p == 0:
-        return Found(problem.nodes, problem.live, True)
+        return Found(problem.nodes, problem.live, True, 0)
     ready = np.flatnonzero(problem.waits == 0).astype(np.int32)
     codes = np.random.default_rng(CODES_SEED).integers(0, 1 << 64, p, dtype=np.uint64)
     start = (problem.waits, problem.left, ready, problem.live)
-    moves, peak, complete = _beam_kernels.beam(problem.arrays, start, p, width, floor, limit, codes, stop)
-    return Found(problem.nodes[moves] if peak >= 0 else None, int(peak), bool(complete))
+    moves, peak, complete, states = _beam_kernels.beam(problem.arrays, start, p, width, floor, limit, codes, stop)
+    return Found(problem.nodes[moves] if peak >= 0 else None, int(peak), bool(complete), int(states))

@@ -12,7 +12,7 @@ from graphs.cost import Objective
 from graphs.cuts import CutNetwork, Witness, cut_bound
 from topoformer.outcome import Outcome, Phase
 from topoformer.schedulers import list_scheduling as ls
-from topoformer.schedulers.beam import Found, Problem, run_beam, traffic, whole, widest, window
+from topoformer.schedulers.beam import Found, Problem, run_beam, state_cost, whole, widest, window
 from topoformer.schedulers.stopper import Stopper
 
 CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.dfs, ls.bfs, ls.smallest, ls.critical_path, ls.random)
@@ -20,7 +20,7 @@ NARROW, WIDER = 64, 4  # first beam, and by how much the next one is wider
 BISECTIONS = 4  # budgets tried between bound and best after each beam
 WINDOWS = (48, 96, 192, 384, 768, 1536)
 CUT_SHARE = 0.3  # of the time, at most, goes into the first bound
-BYTES_A_SECOND = 2e9  # of beam traffic, a low guess; replaced by what is measured
+SPEED = 2e9  # units of state_cost a second, a low guess; replaced by what is measured
 
 
 def auto(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Outcome:
@@ -48,7 +48,7 @@ class _Search:
         self.peak = peak_bytes(graph, self.order)
         self.witness: Witness | None = None
         self.phases: list[Phase] = []
-        self.rate = BYTES_A_SECOND
+        self.speed = SPEED
 
     @property
     def over(self) -> bool:
@@ -106,7 +106,7 @@ class _Search:
 
     def _fits(self, problem: Problem, width: int, share: float) -> bool:
         left = self.stopper.deadline - time.monotonic()
-        return traffic(problem, width) / self.rate <= share * left
+        return len(problem.waits) * width * state_cost(problem) / self.speed <= share * left
 
     def _try(self, problem: Problem, width: int, *, floor: int, limit: int) -> Found:
         """One beam over the whole graph: a better order, or a higher bound where it leaves nothing out."""
@@ -123,8 +123,8 @@ class _Search:
         began = time.monotonic()
         found: Found = self.stopper.call(run_beam, problem, width, floor=floor, limit=limit)
         took = time.monotonic() - began
-        if took > 0.05 and found.nodes is not None:
-            self.rate = traffic(problem, width) / took
+        if took > 0.05:
+            self.speed = found.states * state_cost(problem) / took
         return found
 
     def _take(self, order: Order) -> None:
