@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -14,7 +14,7 @@ from graphs.errors import UnsupportedOp
 from graphs.fx import apply_order, from_fx
 from topoformer.scheduling import Scheduler, schedule
 
-ExampleInputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
+ExampleInputs: TypeAlias = "torch.Tensor | Sequence[Any] | Mapping[str, Any]"
 
 
 def capture(module: nn.Module, example_inputs: ExampleInputs) -> ExportedProgram:

@@ -172,7 +172,7 @@ def scheduler_named(name: str) -> Scheduler:
     return found
 
 
-def summary(scheduler: Callable[..., Order]) -> str:
+def summary(scheduler: Callable[..., Any]) -> str:
     """One line that says what a scheduler is and when to use it."""
     text: str = getattr(scheduler, "summary", None) or scheduler.__doc__ or ""
     return text.strip().splitlines()[0] if text.strip() else ""

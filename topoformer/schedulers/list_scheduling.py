@@ -104,7 +104,8 @@ def _minus_path_length(graph: Graph, _: np.random.Generator) -> Keys:
     from topoformer.schedulers import _kernels
 
     weight = graph.seconds if graph.seconds.any() else np.ones(graph.n)
-    return -_kernels.path_lengths(*graph.succs, weight)
+    lengths: Keys = _kernels.path_lengths(*graph.succs, weight)
+    return -lengths
 
 
 program = Policy("The order of the program itself: the yardstick.", static=_program)
