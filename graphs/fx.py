@@ -35,7 +35,9 @@ def from_fx(
 
     The program is watched while it runs on tensors without data; no memory is spent on weights or activations.
     Symbolic sizes count at their hints. Sizes are those of the storages, as the allocator is asked for them; memory
-    that a kernel takes and returns within its own run is not seen.
+    that a kernel takes and returns within its own run is not seen. Arguments have the memory that their
+    ``meta["val"]`` have, and share it where these do: ``make_fx`` in its default tracing mode forgets what its inputs
+    share, with ``tracing_mode="fake"`` it does not.
 
     Args:
         program: not changed. Placeholders need ``meta["val"]``.

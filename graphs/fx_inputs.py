@@ -19,6 +19,14 @@ def storage_key(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
+def refuse_unseen(tensor: torch.Tensor, what: str) -> None:
+    """Raises UnsupportedOp unless ``tensor`` is plain elements in one storage."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested:
+        raise UnsupportedOp(f"{what} is a {tensor.layout} or quantized or nested tensor, whose memory we cannot see")
+    if is_traceable_wrapper_subclass(tensor):
+        raise UnsupportedOp(f"{what} is a {type(tensor).__name__}, whose memory we cannot see")
+
+
 def fixed(size: Any, what: str) -> int:
     """An int, or the hint of a symbolic one."""
     if isinstance(size, int):
@@ -71,10 +79,7 @@ class FakeInputs:
         return value
 
     def _tensor(self, outer: torch.Tensor, what: str) -> torch.Tensor:
-        if outer.layout != torch.strided or outer.is_quantized or outer.is_nested:
-            raise UnsupportedOp(f"{what} is a {outer.layout} or quantized or nested tensor, whose memory we cannot see")
-        if is_traceable_wrapper_subclass(outer):
-            raise UnsupportedOp(f"{what} is a {type(outer).__name__}, whose memory we cannot see")
+        refuse_unseen(outer, what)
         key = storage_key(outer)
         size, stride = ([fixed(s, what) for s in sizes] for sizes in (outer.size(), outer.stride()))
         with self.mode, torch.no_grad():
@@ -87,4 +92,5 @@ class FakeInputs:
             flat = memory[:usable].view(outer.dtype)
             result = flat.as_strided(size, stride, fixed(outer.storage_offset(), what))
             result = result.conj() if outer.is_conj() else result
-            return result._neg_view() if outer.is_neg() else result
+            result = result._neg_view() if outer.is_neg() else result
+            return result.requires_grad_(outer.requires_grad)  # some operators choose their kernels by it

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx.node import _side_effectful_functions
+from torch.utils._pytree import tree_leaves
 
 from graphs.errors import UnsupportedOp
 
@@ -21,11 +22,13 @@ TRAINING_FLAGS = ("train", "training", "use_input_stats", "dropout_p")
 RUNNING_STATISTICS = ("running_mean", "running_var")
 NEVER_UPDATE = ("backward", "functional", "no_training", "no_update", "elemt")
 SCALAR_OPERATORS = "add sub mul truediv floordiv mod pow neg pos abs eq ne lt le gt ge and_ or_ not_ xor lshift rshift"
-SCALAR_FUNCTIONS = frozenset(
-    [getattr(operator, name) for name in SCALAR_OPERATORS.split()]
-    + [getattr(torch, name) for name in dir(torch) if name.startswith("sym_") and callable(getattr(torch, name))]
-    + [math.floor, math.ceil, math.trunc, math.sqrt, round, abs, min, max, int, float, bool]
-)
+SCALAR_FUNCTIONS = [
+    *(getattr(operator, name) for name in SCALAR_OPERATORS.split()),
+    *(getattr(torch, name) for name in dir(torch) if name.startswith("sym_") and callable(getattr(torch, name))),
+    *(math.floor, math.ceil, math.trunc, math.sqrt, round, abs, min, max, int, float, bool),
+]
+SCALAR_IDS = frozenset(map(id, SCALAR_FUNCTIONS))  # by identity: a foreign object's __eq__ may say anything
+LARGEST = 1 << 64  # of the numbers that arithmetic on sizes may come to
 # Higher-order operators that only run a sub-module under another mode: its kernels are all there is to know.
 INLINE = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
@@ -45,14 +48,21 @@ def refusal(target: Any) -> str | None:
     if isinstance(target, OpOverload):
         if target.namespace in COMMUNICATION:
             return "communicates with other processes or streams; its order is part of a protocol"
+        if target.namespace == "quantized" or (target.namespace == "aten" and _quantizes(target._schema.name)):
+            return "is about quantized tensors, whose memory we cannot see"
         return None
     if isinstance(target, HigherOrderOperator):
         return None if target.name() in INLINE else "is a higher-order operator, whose body we cannot see"
-    if is_scalar_function(target) or target in _side_effectful_functions:
+    if is_scalar_function(target):
         return None
     if isinstance(target, torch._ops.OpOverloadPacket):
         return "has no overload chosen; capture the program with torch.export or make_fx"
     return "is a Python function without an operator schema; capture the program with torch.export or make_fx"
+
+
+def _quantizes(name: str) -> bool:
+    """Without data such a result looks like a plain tensor of floats."""
+    return "quantize" in name and "fake_quantize" not in name
 
 
 def is_scalar_function(target: Any) -> bool:
@@ -60,7 +70,26 @@ def is_scalar_function(target: Any) -> bool:
 
     A closed list: a program file may name any Python function, and these are the ones that get called.
     """
-    return target in SCALAR_FUNCTIONS
+    return id(target) in SCALAR_IDS
+
+
+def scalar(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of arithmetic on sizes.
+
+    Raises:
+        UnsupportedOp: an argument is not a number, or a result too large: a program file could ask for any work.
+    """
+    values = tree_leaves(args) if target is torch.sym_sum else [*args, *kwargs.values()]
+    if bad := [value for value in values if not isinstance(value, int | float | complex | None)]:
+        raise UnsupportedOp(f"{operator_name(target)} takes a {type(bad[0]).__name__} where sizes are numbers")
+    if target in (operator.pow, operator.lshift) and all(isinstance(value, int) for value in values):
+        base, exponent = values
+        if abs(base) > (target is operator.pow) and exponent > LARGEST.bit_length():
+            raise UnsupportedOp(f"{operator_name(target)} comes to more than 2**64")
+    result = target(*args, **kwargs)
+    if isinstance(result, int) and abs(result) > LARGEST:
+        raise UnsupportedOp(f"{operator_name(target)} comes to more than 2**64")
+    return result
 
 
 def draws_random(op: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

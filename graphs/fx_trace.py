@@ -5,8 +5,10 @@ from the program's text: the calls run on fake tensors of fixed sizes (hints sta
 dispatch mode watches the kernels below them.
 """
 
+import logging
 import operator
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +26,8 @@ from torch.utils.flop_counter import flop_registry
 
 from graphs import fx_operators as knowledge
 from graphs.errors import UnsupportedOp
-from graphs.fx_inputs import FakeInputs, storage_key
+from graphs.fx_inputs import FakeInputs, refuse_unseen, storage_key
+from graphs.fx_kernels import check_returned, with_kernel_memory
 from graphs.graph import Kind
 
 
@@ -71,9 +74,11 @@ def steps_of(graph: fx.Graph) -> list[Step]:
     owner: dict[fx.Node, Step] = {}
     for node in graph.nodes:
         if node.op == "call_function" and node.target is operator.getitem:
-            source = node.args[0]
+            source, item = node.args
             if source not in owner:
                 raise UnsupportedOp(f"node '{node.name}' takes an item of '{source}', which is no operator's result")
+            if isinstance(item, fx.Node):
+                raise UnsupportedOp(f"node '{node.name}' takes an item that only a run can tell")
             owner[node] = owner[source]
             owner[node].unpacks.append(node)
         elif node.op == "call_function":
@@ -115,6 +120,7 @@ class _Tracer:
         self.module = module
         self.weights, self.donated = set(weights), set(donated)
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.mode.cache_enabled = False  # a cached result has another storage size than the first one had
         self.inputs = FakeInputs(self.mode, values)
         self.env: dict[fx.Node, Any] = {}
         self.step_of: dict[fx.Node, int] = {}
@@ -123,7 +129,7 @@ class _Tracer:
 
     def run(self) -> Trace:
         started = {step.node: i for i, step in enumerate(self.result.steps)}
-        with torch.no_grad():
+        with torch.no_grad(), _no_log():
             for node in self.module.graph.nodes:
                 if node.op in ("placeholder", "get_attr"):
                     self.env[node] = self.inputs.of(node, self.module)
@@ -131,12 +137,22 @@ class _Tracer:
                 elif node in started:
                     self._run_step(started[node])
                 elif node.op == "call_function":  # a getitem: part of the step before it
-                    self.env[node] = self.env[node.args[0]][node.args[1]]
-                    self.step_of[node] = self.step_of[node.args[0]]
-                    self._name(node)
+                    self._unpack(node)
                 elif node.op == "output":
                     self._note_outputs(node)
         return self.result
+
+    def _unpack(self, node: fx.Node) -> None:
+        source, item = node.args
+        values = self.env[source]
+        if not isinstance(values, tuple | list):
+            raise UnsupportedOp(f"node '{node.name}' takes an item of '{source}', which is one {type(values).__name__}")
+        try:
+            self.env[node] = values[item]
+        except (IndexError, TypeError) as error:
+            raise UnsupportedOp(f"node '{node.name}' takes item {item!r} of '{source}': {error}") from None
+        self.step_of[node] = self.step_of[source]
+        self._name(node)
 
     def _note_resident(self, node: fx.Node) -> None:
         weight = node.op == "get_attr" or node.name in self.weights
@@ -168,6 +184,8 @@ class _Tracer:
         self.step_of[node] = index
         step.random, step.effect, step.flops = watch.random, watch.effect, watch.flops
         step.changes = {self.tensor_of[key] for key in watch.written if key in self.tensor_of}
+        for tensor in tensors(self.env[node]):
+            refuse_unseen(tensor, f"{_title(node)}: its result")
         if step.changes and [storage_key(tensor) for tensor in before] != keys:
             raise UnsupportedOp(f"{_title(node)} gives its argument other memory")
         for key, size in storages(self.env[node]):
@@ -186,13 +204,17 @@ class _Tracer:
         try:
             if isinstance(target, HigherOrderOperator):
                 body, args, context = knowledge.inlined(target, args)
-                _refuse_nested(node, body)
+                _check_body(body)
                 with self.mode, watch, context:
                     return body(*args)
+            if not isinstance(target, OpOverload):
+                return knowledge.scalar(target, args, kwargs)
             with self.mode, watch:
-                return target(*args, **kwargs)
-        except UnsupportedOp:
-            raise
+                result = target(*args, **kwargs)
+            check_returned(target, args, kwargs, result)
+            return result
+        except UnsupportedOp as error:
+            raise UnsupportedOp(f"node '{node.name}': {error}") from None
         except (DynamicOutputShapeException, DataDependentOutputException):
             raise UnsupportedOp(f"{_title(node)} gives a size or number that only a run can tell") from None
         except Exception as error:
@@ -228,6 +250,7 @@ class _Watch(TorchDispatchMode):
         if isinstance(func, OpOverload):
             if reason := knowledge.refusal(func):
                 raise UnsupportedOp(f"{func} {reason}")
+            result = with_kernel_memory(func, args, kwargs, result)
             self.note(func, args, kwargs)
             self.random |= knowledge.draws_random(func, args, kwargs)
             self.effect |= knowledge.has_side_effect(func)
@@ -240,11 +263,27 @@ class _Watch(TorchDispatchMode):
             self.written.update(key for key, _ in storages(value))
 
 
-def _refuse_nested(node: fx.Node, body: Any) -> None:
-    for inner in body.graph.nodes:
-        checked = inner.op == "call_function" and inner.target is not operator.getitem
-        if checked and (reason := knowledge.refusal(inner.target)):
-            raise UnsupportedOp(f"{_title(node)}: inside, {knowledge.operator_name(inner.target)} {reason}")
+@contextmanager
+def _no_log() -> Iterator[None]:
+    """Fake tensors log a traceback for each call that fails; a refusal says it in one line."""
+    log, nothing = logging.getLogger(FakeTensorMode.__module__), logging.Filter("nothing")
+    log.addFilter(nothing)
+    try:
+        yield
+    finally:
+        log.removeFilter(nothing)
+
+
+def _check_body(body: Any) -> None:
+    """Raises UnsupportedOp unless all that running ``body`` can do is call operators that we understand."""
+    for part in body.modules() if isinstance(body, torch.nn.Module) else ():
+        if isinstance(part, fx.GraphModule):
+            try:
+                steps_of(part.graph)
+            except UnsupportedOp as error:
+                raise UnsupportedOp(f"inside, {error}") from None
+    if not isinstance(body, fx.GraphModule):
+        raise UnsupportedOp(f"runs a {type(body).__name__}, which is no graph")
 
 
 def _title(node: fx.Node) -> str:

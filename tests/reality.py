@@ -5,14 +5,16 @@ back and adds up those that are still there, while the caller still holds the ca
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph import _BoxedCodeGen
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 import graphs
 from topoformer.schedulers.list_scheduling import random
@@ -29,7 +31,7 @@ class Case:
 
 @dataclass
 class Run:
-    total_peak: int  # bytes alive at most, what was there from the start included
+    steps: list[int]  # bytes alive during each call, what was there from the start included
     seen: list[bytes]  # outputs, inputs and attributes after the run, and whatever the calls did besides
 
 
@@ -38,7 +40,7 @@ class Probe:
 
     def __init__(self, at_start: list[torch.Tensor]) -> None:
         self.alive: dict[int, tuple[StorageWeakRef, int]] = {}
-        self.peak = 0
+        self.steps: list[int] = []
         self.note(at_start)
 
     def note(self, tensors: list[torch.Tensor]) -> None:
@@ -51,7 +53,7 @@ class Probe:
             result = target(*args, **kwargs)
             self.note(tensors_in(result))
             self.alive = {key: entry for key, entry in self.alive.items() if not entry[0].expired()}
-            self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+            self.steps.append(sum(size for _, size in self.alive.values()))
             return result
 
         call.__name__ = name
@@ -68,7 +70,7 @@ EFFECTS: list[str] = []  # what custom operators of the tests have done, in orde
 def run(case: Case, program: fx.GraphModule, seed: int = 7) -> Run:
     """Run ``program``, some reordering of ``case.module``, on copies of inputs and attributes."""
     program = copy.deepcopy(program)
-    inputs = copy.deepcopy(list(case.inputs))
+    inputs = twins(case.inputs)
     names = [node.name for node in program.graph.nodes if node.op == "placeholder"]
     kept = [value for value, name in zip(inputs, names, strict=False) if name not in case.donated]
     attributes = [attribute(program, node) for node in program.graph.nodes if node.op == "get_attr"]
@@ -83,8 +85,24 @@ def run(case: Case, program: fx.GraphModule, seed: int = 7) -> Run:
     torch.manual_seed(seed)
     with torch.no_grad():
         outputs = program.forward(inputs) if case.donated else program(*inputs)
-    after = tensors_in([outputs, kept, attributes])
-    return Run(probe.peak, [raw_bytes(tensor) for tensor in after] + [effect.encode() for effect in EFFECTS])
+    after = [contents(value) for value in tree_leaves([outputs, kept, attributes])]
+    return Run(probe.steps, after + [effect.encode() for effect in EFFECTS])
+
+
+def twins(inputs: tuple[Any, ...]) -> list[Any]:
+    """Copies that share memory with each other as the originals do; deepcopy would drop conjugate and negative bits."""
+    memory: dict[int, torch.UntypedStorage] = {}
+
+    def twin(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        storage = value.untyped_storage()
+        data = memory.setdefault(storage._cdata, storage.clone())
+        made = torch.empty(0, dtype=value.dtype).set_(data, value.storage_offset(), value.size(), value.stride())
+        made = torch._conj(made) if value.is_conj() else made
+        return torch._neg_view(made) if value.is_neg() else made
+
+    return tree_map(twin, list(inputs))
 
 
 def attribute(program: fx.GraphModule, node: fx.Node) -> Any:
@@ -94,9 +112,12 @@ def attribute(program: fx.GraphModule, node: fx.Node) -> Any:
     return value
 
 
-def raw_bytes(tensor: torch.Tensor) -> bytes:
-    plain = tensor.detach().resolve_conj().resolve_neg().contiguous().flatten()
-    return bytes(plain.view(torch.uint8).tolist()) if plain.numel() else b""
+def contents(value: Any) -> bytes:
+    if not isinstance(value, torch.Tensor):
+        return repr(value).encode()
+    plain = value.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format).flatten()
+    form = f"{value.dtype} {tuple(value.shape)} {value.stride()} {value.is_conj()} {value.is_neg()} ".encode()
+    return form + (bytes(plain.view(torch.uint8).tolist()) if plain.numel() else b"")
 
 
 def random_orders(graph: graphs.Graph, count: int, first_seed: int = 1000) -> list[graphs.Order]:
@@ -113,11 +134,32 @@ def disagreements(case: Case, graph: graphs.Graph, count: int = 30) -> list[str]
         except Exception as error:  # a mutant's order may crash in any way
             found.append(f"order {i} fails: {type(error).__name__}: {error}")
             continue
-        simulated = graphs.simulate(graph, order).peak_bytes + graph.resident_bytes
-        if simulated != result.total_peak:
-            found.append(
-                f"order {i}: simulated {simulated} bytes, resident ones included; measured {result.total_peak}"
-            )
+        simulated = (graphs.simulate(graph, order).step_bytes + graph.resident_bytes).tolist()
+        if simulated != result.steps:
+            at = next(t for t, pair in enumerate(zip(simulated, result.steps, strict=True)) if pair[0] != pair[1])
+            text = f"simulated {simulated[at]} bytes, resident ones included; measured {result.steps[at]}"
+            found.append(f"order {i}: step {at} ({graph.labels[order[at]]}): {text}")
         if result.seen != wanted:
             found.append(f"order {i}: other outputs")
     return found
+
+
+def rand(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def traced(function: Callable[..., Any], *inputs: Any, functional: bool = False) -> Case:
+    wanted = torch.func.functionalize(function) if functional else function
+    return Case(make_fx(wanted)(*(x.clone() if isinstance(x, torch.Tensor) else x for x in inputs)), inputs)
+
+
+def exported(module: nn.Module, *inputs: torch.Tensor, dynamic: Any = None) -> Case:
+    with torch.random.fork_rng(devices=[]):
+        program = torch.export.export(module, inputs, dynamic_shapes=dynamic)
+    return Case(program.module(), inputs)
+
+
+def module(make: Callable[[], nn.Module]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return make()

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
-from tests.reality import EFFECTS, Case
+from tests.reality import EFFECTS, Case, rand, traced
+from tests.reality_captures import CAPTURES
 
 aten = torch.ops.aten
 
@@ -36,59 +36,6 @@ def _accumulate_fake(x: torch.Tensor, _totals: list[torch.Tensor]) -> torch.Tens
     return torch.empty_like(x)
 
 
-def _rand(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
-
-
-def _traced(function: Callable[..., Any], *inputs: Any, functional: bool = False) -> Case:
-    traced = torch.func.functionalize(function) if functional else function
-    return Case(make_fx(traced)(*(x.clone() if isinstance(x, torch.Tensor) else x for x in inputs)), inputs)
-
-
-def _exported(module: nn.Module, *inputs: torch.Tensor, dynamic: Any = None) -> Case:
-    with torch.random.fork_rng(devices=[]):
-        program = torch.export.export(module, inputs, dynamic_shapes=dynamic)
-    return Case(program.module(), inputs)
-
-
-def _module(make: Callable[[], nn.Module]) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return make()
-
-
-def convolution() -> Case:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.left, self.right = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3, stride=2)
-            self.norm = nn.BatchNorm2d(4)
-            self.head = nn.Linear(8, 5)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            a = F.relu(self.norm(self.left(x)), inplace=True)
-            b = F.silu(self.right(x), inplace=True)
-            pooled = [F.adaptive_avg_pool2d(y, 1).flatten(1) for y in (a, b)]
-            return self.head(torch.cat(pooled, 1)) + F.max_pool2d(a, 2).mean()
-
-    return _exported(_module(Net).eval(), _rand(2, 3, 12, 12))
-
-
-def attention() -> Case:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.qkv, self.out, self.norm = nn.Linear(16, 48), nn.Linear(16, 16), nn.LayerNorm(16)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            heads = [t.unflatten(-1, (4, 4)).transpose(1, 2) for t in self.qkv(self.norm(x)).chunk(3, -1)]
-            fused = F.scaled_dot_product_attention(*heads)
-            plain = torch.softmax(heads[0] @ heads[1].mT / 2, -1) @ heads[2]
-            return x + self.out((fused + plain).transpose(1, 2).flatten(2))
-
-    return _exported(_module(Net).eval(), _rand(2, 6, 16))
-
-
 def lstm_cell() -> Case:
     def unrolled(x: torch.Tensor, w: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
         h = c = x.new_zeros(x.shape[1], u.shape[0])
@@ -100,7 +47,7 @@ def lstm_cell() -> Case:
             states.append(h)
         return torch.stack(states)
 
-    return _traced(unrolled, _rand(4, 3, 5), _rand(5, 24), _rand(6, 24))
+    return traced(unrolled, rand(4, 3, 5), rand(5, 24), rand(6, 24))
 
 
 def aliased_mutation() -> Case:
@@ -118,7 +65,7 @@ def aliased_mutation() -> Case:
         second.copy_(first * 0.5)
         return before, through_alias, base.cos(), first + second, torch.bernoulli(noise)
 
-    return _traced(program, _rand(4, 6))
+    return traced(program, rand(4, 6))
 
 
 def split_chunk_unbind() -> Case:
@@ -129,7 +76,7 @@ def split_chunk_unbind() -> Case:
         chunks = (x + 1).chunk(3, 1)
         return torch.cat(parts).sum() + torch.cat(copies).mul(2).mean() + rows[0].sum() * rows[5] + chunks[1].max()
 
-    return _traced(program, _rand(6, 9))
+    return traced(program, rand(6, 9))
 
 
 def whole_list_argument() -> Case:
@@ -143,7 +90,7 @@ def whole_list_argument() -> Case:
     joined = graph.call_function(aten.cat.default, (parts,))
     total = graph.call_function(aten.sum.default, (doubled,))
     graph.output((joined, total))
-    return Case(fx.GraphModule(nn.Module(), graph), (_rand(6, 4),))
+    return Case(fx.GraphModule(nn.Module(), graph), (rand(6, 4),))
 
 
 def scatter_and_index_put() -> Case:
@@ -157,7 +104,7 @@ def scatter_and_index_put() -> Case:
         table[0] = 1.0
         return early, middle, added, table.index_select(0, index), table
 
-    return _traced(program, _rand(3, 4), torch.tensor([4, 1, 1]))
+    return traced(program, rand(3, 4), torch.tensor([4, 1, 1]))
 
 
 def multi_output() -> Case:
@@ -168,7 +115,7 @@ def multi_output() -> Case:
         spread, mean = torch.var_mean(x.exp(), 0)
         return values.sum(), order[:, :2] + where.unsqueeze(1), top * largest.unsqueeze(1), spread.mean() + mean
 
-    return _traced(program, _rand(5, 8))
+    return traced(program, rand(5, 8))
 
 
 def batch_norm_training() -> Case:
@@ -181,27 +128,7 @@ def batch_norm_training() -> Case:
         z = aten.native_batch_norm(y.relu(), None, None, mean, var, True, 0.1, 1e-5)[0]
         return before, between, z.sum() + mean, var.exp()
 
-    return _traced(program, _rand(4, 3, 5, 5), torch.zeros(3), torch.ones(3))
-
-
-def batch_norm_module() -> Case:
-    net = _module(lambda: nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.Dropout(0.3)))
-    return _exported(net.train(), _rand(2, 2, 7, 7))
-
-
-def embedding() -> Case:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table, self.places = nn.Embedding(11, 8), nn.Embedding(5, 8)
-            self.register_buffer("steps", torch.arange(5))
-
-        def forward(self, ids: torch.Tensor) -> torch.Tensor:
-            x = self.table(ids) + self.places(self.steps)
-            bag = F.embedding_bag(ids, self.table.weight)
-            return x @ self.table.weight.t() + bag.sum()
-
-    return _exported(_module(Net).eval(), torch.tensor([[1, 2, 3, 4, 0], [5, 6, 7, 10, 9]]))
+    return traced(program, rand(4, 3, 5, 5), torch.zeros(3), torch.ones(3))
 
 
 def functionalised() -> Case:
@@ -213,7 +140,7 @@ def functionalised() -> Case:
         x.mul_(state)
         return old + state.cos() * x
 
-    return _traced(program, _rand(4, 5), _rand(4, 5) + 1, functional=True)
+    return traced(program, rand(4, 5), rand(4, 5) + 1, functional=True)
 
 
 def list_and_out_arguments() -> Case:
@@ -236,7 +163,7 @@ def list_and_out_arguments() -> Case:
         y = torch.ops.topoformer_tests.accumulate(x, totals=[total, more])
         return before, between, read, out, low, where, seen, y, total * 2, more
 
-    return _traced(program, _rand(3, 4), _rand(3, 4) + 1, _rand(3, 4) - 1)
+    return traced(program, rand(3, 4), rand(3, 4) + 1, rand(3, 4) - 1)
 
 
 def dtypes() -> Case:
@@ -257,7 +184,7 @@ def dtypes() -> Case:
         magnitude = (conjugate * z).abs() + mask
         return magnitude, packed.float() + scalar, joined * filled, bits.view(torch.uint8) + 1, nothing, z.real + 1
 
-    return _traced(program, _rand(6, 8))
+    return traced(program, rand(6, 8))
 
 
 def side_effects() -> Case:
@@ -270,7 +197,7 @@ def side_effects() -> Case:
         torch.ops.topoformer_tests.log(x, "third")
         return z
 
-    return _traced(program, _rand(3, 3))
+    return traced(program, rand(3, 3))
 
 
 def random_calls() -> Case:
@@ -283,7 +210,7 @@ def random_calls() -> Case:
         x.uniform_()
         return a, b + c, d, e, torch.multinomial(a, 2), torch.rrelu(x, training=True)
 
-    return _traced(program, _rand(3, 4))
+    return traced(program, rand(3, 4))
 
 
 def write_after_write() -> Case:
@@ -299,7 +226,7 @@ def write_after_write() -> Case:
         base[0].exp_()
         return base
 
-    return _traced(program, _rand(3, 5))
+    return traced(program, rand(3, 5))
 
 
 def strides_and_storage() -> Case:
@@ -315,7 +242,7 @@ def strides_and_storage() -> Case:
         channels = x.tanh().view(1, 2, 3, 6).to(memory_format=torch.channels_last)
         return wide, same + 1, copied, reshaped * 2, expanded.sum(), padded + 1, channels
 
-    return _traced(program, _rand(6, 6).abs())
+    return traced(program, rand(6, 6).abs())
 
 
 def padding() -> Case:
@@ -325,46 +252,7 @@ def padding() -> Case:
         gaps = torch.empty_strided((2, 3), (10, 2))
         return x + aten.fill_.Scalar(gaps, 1.0)
 
-    return _traced(program, _rand(2, 3))
-
-
-def mode_regions() -> Case:
-    class Net(nn.Module):
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            y = x.exp()
-            with torch.no_grad():
-                z = y * 2
-                z.add_(1)
-            with torch.autocast("cpu", enabled=False):
-                w = (y * 3).sin()
-            return z.sum() + w, y
-
-    return _exported(Net(), _rand(4, 4))
-
-
-def symbolic_sizes() -> Case:
-    class Net(nn.Module):
-        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            y = torch.cat([x, x * 2]).reshape(-1, 2)
-            return y[: x.shape[0] // 2 + 1] * x.shape[0], x.new_zeros(x.shape[0] + 3) + x.sum()
-
-    return _exported(Net(), _rand(6, 4), dynamic=({0: torch.export.Dim.AUTO},))
-
-
-def training_step() -> Case:
-    """Forward, backward and in-place optimiser in one graph."""
-
-    def program(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor, momentum: torch.Tensor) -> torch.Tensor:
-        parameters = [w.detach().requires_grad_() for w in (w1, w2)]
-        with torch.enable_grad():
-            loss = (torch.relu(x @ parameters[0]) @ parameters[1]).square().mean()
-            gradients = torch.autograd.grad(loss, parameters)
-        momentum.mul_(0.9).add_(gradients[0])
-        w1.sub_(momentum, alpha=0.1)
-        w2.sub_(gradients[1], alpha=0.1)
-        return loss
-
-    return _traced(program, _rand(5, 6), _rand(6, 8), _rand(8, 3), torch.zeros(6, 8))
+    return traced(program, rand(2, 3))
 
 
 def given_away() -> Case:
@@ -375,17 +263,40 @@ def given_away() -> Case:
         d = b.exp() @ c
         return d + view[:4].sum(), view.sin(), c
 
-    case = _traced(program, _rand(4, 6), _rand(5, 8), _rand(8, 4), _rand(9, 9))
+    case = traced(program, rand(4, 6), rand(5, 8), rand(8, 4), rand(9, 9))
     return Case(
         case.module, case.inputs, donated=tuple(n.name for n in case.module.graph.nodes if n.op == "placeholder")
     )
 
 
-CASES: dict[str, Callable[[], Case]] = {
+def kernel_memory() -> Case:
+    """Kernels whose results have more, less or other memory than their stand-ins without data."""
+
+    def program(x: torch.Tensor, y: torch.Tensor) -> tuple[Any, ...]:
+        loss = F.mse_loss(x, y) + F.smooth_l1_loss(x, y) + F.soft_margin_loss(x, y)
+        column = x.sin()[:, 1::2]
+        changed = [aten.select_scatter(column, y[:, 0], 1, 0), aten.slice_scatter(column, y[1:, :3], 0, 1)]
+        folded = aten.col2im(x.exp().view(1, 4, 6), [3, 4], [2, 2], [1, 1], [0, 0], [1, 1])
+        shuffled = aten.native_channel_shuffle(x.cos().view(1, 4, 6, 1), 2).mul_(2)
+        noise = aten.uniform(column)
+        return loss, changed[0] * 2, changed[1], folded + 1, shuffled, noise.t().reshape(-1), torch.kaiser_window(6)
+
+    return traced(program, rand(4, 6), rand(4, 6).sign())
+
+
+def equal_calls() -> Case:
+    """The same call twice on a view with gaps: the second time, too, all of the memory behind it is copied."""
+
+    def program(x: torch.Tensor) -> torch.Tensor:
+        columns = [x.sin()[:, 1], x.cos()[:, 1]]
+        return sum(aten.copy(column, x[:, 0]) for column in columns)
+
+    return traced(program, rand(5, 7))
+
+
+CASES: dict[str, Callable[[], Case]] = CAPTURES | {
     make.__name__: make
     for make in (
-        convolution,
-        attention,
         lstm_cell,
         aliased_mutation,
         split_chunk_unbind,
@@ -393,8 +304,6 @@ CASES: dict[str, Callable[[], Case]] = {
         scatter_and_index_put,
         multi_output,
         batch_norm_training,
-        batch_norm_module,
-        embedding,
         functionalised,
         list_and_out_arguments,
         dtypes,
@@ -403,9 +312,8 @@ CASES: dict[str, Callable[[], Case]] = {
         write_after_write,
         strides_and_storage,
         padding,
-        mode_regions,
-        symbolic_sizes,
-        training_step,
         given_away,
+        kernel_memory,
+        equal_calls,
     )
 }

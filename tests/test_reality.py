@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import graphs
-from graphs import fx, fx_operators, fx_order, fx_trace
+from graphs import fx, fx_inputs, fx_kernels, fx_operators, fx_order, fx_trace
 from tests.reality import disagreements
 from tests.reality_cases import CASES
+from tests.reality_programs import random_program
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,13 @@ def test_thirty_random_orders(name: str) -> None:
     case = CASES[name]()
     graph = graphs.from_fx(case.module, donated=case.donated)
     assert disagreements(case, graph, 30) == []
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_programs(seed: int) -> None:
+    case = random_program(seed)
+    graph = graphs.from_fx(case.module, donated=case.donated)
+    assert disagreements(case, graph, 10) == []
 
 
 def _without(rule: Callable[..., object]) -> Callable[[pytest.MonkeyPatch], None]:
@@ -87,6 +95,25 @@ def _unpacking_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fx, "_reordered", late)
 
 
+def _believe_the_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fx_trace, "with_kernel_memory", lambda _op, _args, _kwargs, result: result)
+
+
+def _sizes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fx_kernels, "ANEW", ())
+
+
+def _no_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fx_inputs.FakeInputs._tensor
+    monkeypatch.setattr(fx_inputs.FakeInputs, "_tensor", lambda *call: made(*call).detach())
+
+
+def _results_from_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        fx_trace.FakeTensorMode, "cache_enabled", property(lambda _: True, lambda *_: None), raising=False
+    )
+
+
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "data flow dropped": (_without(fx_order.data_flow), "split_chunk_unbind"),
     "read after write dropped": (_without(fx_order.read_after_write), "aliased_mutation"),
@@ -100,6 +127,10 @@ MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
     "bytes of the view": (_bytes_of_what_is_seen, "padding"),
     "outputs freed": (_outputs_are_freed, "multi_output"),
     "donated arguments kept": (_arguments_stay, "given_away"),
+    "stand-ins believed": (_believe_the_stand_ins, "kernel_memory"),
+    "aliases of stand-ins believed": (_sizes_only, "kernel_memory"),
+    "gradients forgotten": (_no_gradients, "embedding_bags"),
+    "results from a cache": (_results_from_a_cache, "equal_calls"),
     "late unpacking": (_unpacking_in_place, "multi_output"),
 }
 

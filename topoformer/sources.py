@@ -2,9 +2,12 @@
 
 import importlib
 import importlib.util
+import io
+import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +51,8 @@ def load_source(source: str) -> Source:
         return _from_factory(source, module, factory)
     if source.endswith(".onnx"):
         raise SourceError(f"'{source}': .onnx files cannot be read by this version; export the model as .pt2")
+    if source.endswith(".py") and os.path.isfile(source):
+        raise SourceError(f"'{source}' is Python: name the function in it that makes the module, '{source}:function'")
     return Source(graphs.load(source))
 
 
@@ -63,26 +68,50 @@ def _from_factory(source: str, module: str, name: str) -> Source:
     from graphs.fx import from_fx
     from topoformer.pytorch import capture
 
-    factory = _resolve(source, module, name)
-    made = _guarded(source, factory)
-    if not (isinstance(made, tuple) and len(made) == 2):
-        raise SourceError(f"'{source}' must return (module, example_inputs) (got {_shape(made)})")
-    try:
-        program = capture(*made)
-    except TypeError as error:
-        raise SourceError(f"'{source}' must return (module, example_inputs): {error}") from None
+    with redirect_stdout(sys.stderr):  # stdout is for results
+        factory = _resolve(source, module, name)
+        made = _guarded(source, factory)
+        if not (isinstance(made, tuple | list) and len(made) == 2):
+            raise SourceError(f"'{source}' must return (module, example_inputs) (got {_shape(made)})")
+        try:
+            with _held_back():
+                program = capture(*made)
+        except TypeError as error:
+            raise SourceError(f"'{source}' must return (module, example_inputs): {error}") from None
+        except SystemExit:
+            raise SourceError(f"'{source}': the module ends the program when it runs") from None
     return Source(from_fx(program, name=name), program)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Show what is printed meanwhile only if all goes well: a refusal is one line, and torch prints pages before it."""
+    held = io.StringIO()
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with redirect_stdout(held), redirect_stderr(held):
+            yield
+    finally:
+        logging.disable(before)
+    sys.stderr.write(held.getvalue())
 
 
 def _resolve(source: str, module: str, name: str) -> Callable[[], Any]:
     loaded = _import_file(source, module) if module.endswith(".py") else _import_module(source, module)
     if not hasattr(loaded, name):
-        known = [key for key, value in vars(loaded).items() if callable(value) and not key.startswith("_")]
-        raise SourceError(f"'{module}' has no function {unknown_name('name', name, known)}")
+        raise SourceError(f"'{module}' has no such function: {unknown_name('name', name, _own_functions(loaded))}")
     factory: Callable[[], Any] = getattr(loaded, name)
     if not callable(factory):
         raise SourceError(f"'{source}' is not a function (got {type(factory).__name__})")
     return factory
+
+
+def _own_functions(module: Any) -> list[str]:
+    """Public functions of a module or its package, not those that it imports from elsewhere."""
+    package = module.__name__.partition(".")[0]
+    found = {key: value for key, value in vars(module).items() if callable(value) and not key.startswith("_")}
+    return [k for k, v in found.items() if str(getattr(v, "__module__", "")).partition(".")[0] == package]
 
 
 def _import_module(source: str, module: str) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphs.units import format_bytes
+from topoformer.outcome import Phase
 from topoformer.scheduling import Schedule
 
 SHOWN_AT_PEAK = 5
@@ -19,17 +20,36 @@ def printable(name: str, width: int = 60) -> str:
 def schedule_lines(result: Schedule, *, load_seconds: float | None = None) -> str:
     """What a person wants to know of a schedule: peaks, ratio, bound, time, and what is alive at the peak."""
     graph = result.graph
-    loaded = "" if load_seconds is None else f", reading {load_seconds:.2f} s"
+    loaded = "" if load_seconds is None else f"; reading took {load_seconds:.2f} s"
     rows = [
         ("program peak", format_bytes(result.program_cost.peak_bytes), ""),
         ("new peak", format_bytes(result.cost.peak_bytes), f"{result.ratio:.3f} of the program's"),
         ("lower bound", format_bytes(result.bound_bytes), _verdict(result)),
         ("resident", format_bytes(result.cost.resident_bytes), "weights and inputs, whatever the order"),
     ]
-    lines = [f"{printable(graph.name)}: {graph.n} nodes, {graph.k} tensors"]
+    lines = [f"{printable(graph.name)}: {count(graph.n, 'node')}, {count(graph.k, 'tensor')}"]
     lines += [f"  {name:13} {size:>12}  {remark}".rstrip() for name, size, remark in rows]
-    lines += [f"  {'method':13} {result.method}, searching {result.search_seconds:.2f} s{loaded}"]
-    return "\n".join(lines + _peak_lines(result))
+    lines += [f"  {'method':13} {result.method}, {result.search_seconds:.2f} s{loaded}"]
+    return "\n".join(lines + _phase_lines(result.phases) + _peak_lines(result))
+
+
+def count(number: int, what: str) -> str:
+    """'1 node', '1,482 tensors'."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _phase_lines(phases: Sequence[Phase]) -> list[str]:
+    """What was known after each phase; a number that a phase did not change is not said again."""
+    if not phases:
+        return []
+    lines = [f"  {'phase':13} {'peak':>12} {'bound':>12} {'seconds':>9}"]
+    peak = bound = -1
+    for phase in phases:
+        new_peak = format_bytes(phase.peak_bytes) if phase.peak_bytes != peak else "-"
+        new_bound = format_bytes(phase.bound_bytes) if phase.bound_bytes != bound else "-"
+        peak, bound = phase.peak_bytes, phase.bound_bytes
+        lines.append(f"    {printable(phase.name, 11):11} {new_peak:>12} {new_bound:>12} {phase.seconds:>9.2f}")
+    return lines
 
 
 def _verdict(result: Schedule) -> str:
@@ -37,7 +57,9 @@ def _verdict(result: Schedule) -> str:
         return "the given order is already optimal"
     if result.proven_optimal:
         return "optimal: no order needs less"
-    return f"no order is below it; the new peak is {result.gap:.1%} above"
+    if not result.bound_bytes:
+        return "nothing is proven about other orders"
+    return f"no order needs less; the new peak is {result.gap:.1%} above it"
 
 
 def _peak_lines(result: Schedule) -> list[str]:
@@ -46,49 +68,49 @@ def _peak_lines(result: Schedule) -> list[str]:
     alive = result.profile.alive()
     step = result.profile.peak_step
     label = printable(result.graph.labels[result.order[step]], 40)
-    lines = [f"alive at the peak, step {step} of {result.graph.n} ({label}):"]
+    lines = [f"alive at the peak, in step {step + 1} of {result.graph.n} ({label}):"]
     for tensor in alive[:SHOWN_AT_PEAK]:
-        where = f"  {printable(_near(tensor.source), 80)}" if tensor.source else ""
-        lines.append(
-            f"  {printable(tensor.name, 30):30} {format_bytes(tensor.bytes):>12}  {printable(tensor.op, 40)}{where}"
-        )
+        name, size = printable(tensor.name, 30), format_bytes(tensor.bytes)
+        lines.append(f"  {name:30} {size:>12}  {printable(tensor.op, 40):26} {place(tensor.source)}".rstrip())
     if rest := alive[SHOWN_AT_PEAK:]:
         lines.append(f"  {f'and {len(rest)} more':30} {format_bytes(sum(tensor.bytes for tensor in rest)):>12}")
+    if scratch := int(result.graph.scratch[result.order[step]]):
+        lines.append(f"  {'scratch of the step':30} {format_bytes(scratch):>12}")
     return lines
 
 
-def _near(source: str) -> str:
-    """A place in the source as seen from the working directory."""
-    return source.removeprefix(os.getcwd() + os.sep)
+def place(source: str, width: int = 80) -> str:
+    """A place in the source as seen from the working directory; its end, where the line number is, is kept."""
+    shown = source.removeprefix(os.getcwd() + os.sep)
+    return printable(shown if len(shown) <= width else f"...{shown[3 - width :]}", width)
 
 
-def compare_row(result: Schedule) -> dict[str, Any]:
-    """One method's numbers: what its own order costs, also where the program's is better."""
-    before = result.program_cost.peak_bytes
-    own = result.method_cost.peak_bytes
-    return {
-        "method": result.method,
-        "peak_bytes": own,
-        "ratio": own / before if before else 1.0,
-        "bound_bytes": result.bound_bytes,
-        "proven_optimal": own == result.bound_bytes,
-        "search_seconds": result.search_seconds,
-    }
+def compare_rows(results: Sequence[Schedule]) -> list[dict[str, Any]]:
+    """Each method's numbers: what its own order costs, also where the program's is better.
+
+    All are held to the highest bound that any of them has proven.
+    """
+    bound = max(result.bound_bytes for result in results)
+    rows = []
+    for result in results:
+        before, own = result.program_cost.peak_bytes, result.method_cost.peak_bytes
+        row = {"method": result.method, "peak_bytes": own, "ratio": own / before if before else 1.0}
+        row |= {"bound_bytes": bound, "proven_optimal": own == bound, "search_seconds": result.search_seconds}
+        rows.append(row)
+    return rows
 
 
 def compare_lines(results: Sequence[Schedule]) -> str:
     """A table with a row a method; the lowest peak is marked."""
-    graph = results[0].graph
-    lines = [f"{printable(graph.name)}: {graph.n} nodes, lower bound {format_bytes(results[0].bound_bytes)}"]
+    graph, rows = results[0].graph, compare_rows(results)
+    bound, lowest = rows[0]["bound_bytes"], min(row["peak_bytes"] for row in rows)
+    lines = [f"{printable(graph.name)}: {count(graph.n, 'node')}, lower bound {format_bytes(bound)}"]
     lines += [f"  {'method':14} {'peak':>12} {'of program':>11} {'above bound':>12} {'seconds':>8}"]
-    rows = [compare_row(result) for result in results]
-    lowest = min(row["peak_bytes"] for row in rows)
     for row in rows:
-        bound = row["bound_bytes"]
-        above = f"{row['peak_bytes'] / bound - 1:.1%}" if bound else "-"
-        mark = " *" if row["peak_bytes"] == lowest else ""
+        own = row["peak_bytes"]
+        above = "optimal" if own == bound else f"{own / bound - 1:.1%}" if bound else "-"
         lines.append(
-            f"  {row['method']:14} {format_bytes(row['peak_bytes']):>12} {row['ratio']:>11.3f} "
-            f"{'optimal' if row['proven_optimal'] else above:>12} {row['search_seconds']:>8.3f}{mark}"
+            f"  {row['method']:14} {format_bytes(own):>12} {row['ratio']:>11.3f} {above:>12} "
+            f"{row['search_seconds']:>8.2f}{' *' if own == lowest else ''}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "  * lowest peak"])

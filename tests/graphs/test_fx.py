@@ -28,7 +28,53 @@ def helper(x):
     return x
 
 
+class LooksLikeAddition:
+    """An object that says it equals operator.add."""
+
+    __name__ = "looks_like_addition"
+    __hash__ = operator.add.__hash__
+
+    def __eq__(self, other):
+        return True
+
+    def __call__(self, *args):
+        raise AssertionError("called")
+
+
+def unbound(g, x):
+    return g.call_function(aten.unbind.int, (x,))
+
+
+def number(g, x):
+    return g.call_function(aten.sym_size.int, (x, 0))
+
+
+def rank_into(g, x):
+    """Without data, this out= call returns a new tensor."""
+    out = g.call_function(aten.relu.default, (x,))
+    return g.call_function(aten.linalg_matrix_rank.atol_rtol_tensor_out, (x,), {"out": out})
+
+
 REFUSED = {
+    "object that equals an addition": (lambda g, x: g.call_function(LooksLikeAddition(), (x,)), "without an operator"),
+    "mode of the whole program": (lambda g, x: g.call_function(torch._C._set_grad_enabled, (False,)), "without an op"),
+    "no such item": (lambda g, x: g.call_function(operator.getitem, (unbound(g, x), 9)), "takes item 9 of 'unbind"),
+    "item of unknown place": (lambda g, x: g.call_function(operator.getitem, (unbound(g, x), number(g, x))), "a run"),
+    "item of a number": (lambda g, x: g.call_function(operator.getitem, (number(g, x), 0)), "which is one int"),
+    "row of a result": (
+        lambda g, x: g.call_function(operator.getitem, (g.call_function(aten.relu.default, (x,)), 0)), "is one Fake"),
+    "long text": (lambda g, x: g.call_function(operator.mul, ("a", 1 << 40)), "'mul': _operator.mul takes a str"),
+    "long list": (lambda g, x: g.call_function(operator.mul, ([1], 1 << 40)), "list where sizes are numbers"),
+    "large power": (lambda g, x: g.call_function(operator.pow, (10, 1 << 40)), "more than 2..64"),
+    "large shift": (lambda g, x: g.call_function(operator.lshift, (1, 1 << 40)), "more than 2..64"),
+    "large product": (lambda g, x: g.call_function(operator.mul, (1 << 40, 1 << 40)), "more than 2..64"),
+    "size of no tensor": (lambda g, x: g.call_function(aten.empty.memory_format, ([1 << 62],)), "fails without data"),
+    "size of no graph": (lambda g, x: g.call_function(aten.empty.memory_format, ([1 << 60],)), "the most is 2..62"),
+    "negative stride": (lambda g, x: g.call_function(aten.as_strided.default, (x, [3], [-1], 2)), "Negative strides"),
+    "quantized result": (
+        lambda g, x: g.call_function(aten.quantize_per_tensor.default, (x, 0.1, 0, torch.quint8)), "about quantized"),
+    "sparse result": (lambda g, x: g.call_function(aten.to_sparse.default, (x,)), "result is a torch.sparse_coo"),
+    "result that is not the argument": (rank_into, "does not return its argument"),
     "python function": (lambda g, x: g.call_function(helper, (x,)), "'helper'.*without an operator schema"),
     "torch function": (lambda g, x: g.call_function(torch.relu, (x,)), "torch.relu.*without an operator schema"),
     "method": (lambda g, x: g.call_method("relu", (x,)), "'relu': call_method 'relu' is not an aten-level call"),
@@ -51,11 +97,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_refused_by_name(what):
+def test_refused_by_name(what, caplog):
     build, text = REFUSED[what]
-    with pytest.raises(UnsupportedOp, match=text) as error:
+    with pytest.raises((UnsupportedOp, GraphError), match=text) as error:
         graphs.from_fx(program(build))
     assert "\n" not in str(error.value)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_module_call_is_refused():
@@ -83,7 +130,7 @@ def test_what_a_mode_region_holds_is_checked():
     root = nn.Module()
     root.inner = inner
     module = program(lambda g, x: g.call_function(region, (False, g.get_attr("inner"), x)), root)
-    with pytest.raises(UnsupportedOp, match=r"inside, torch.*relu is a Python function"):
+    with pytest.raises(UnsupportedOp, match=r"inside, node 'relu': torch.*relu is a Python function"):
         graphs.from_fx(module)
 
 
@@ -240,3 +287,30 @@ def _legal(graph, order):
     except GraphError:
         return False
     return True
+
+
+def test_a_long_chain():
+    def chain(g, x):
+        for _ in range(3000):
+            x = g.call_function(aten.sin.default, (x,))
+        return x
+
+    module = program(chain)
+    graph = graphs.from_fx(module)
+    assert graphs.simulate(graph).peak_bytes == 2 * 48
+    assert len(list(graphs.apply_order(module, graphs.program_order(graph)).graph.nodes)) == 3002
+
+
+def test_a_wide_join():
+    def join(g, x):
+        parts = [g.call_function(operator.getitem, (unbound_copies, i)) for i in range(2000)]
+        return g.call_function(aten.cat.default, (parts,))
+
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    x.meta["val"] = torch.empty(2000, 3)
+    unbound_copies = graph.call_function(aten.split_with_sizes_copy.default, (x, [1] * 2000))
+    graph.output(join(graph, x))
+    captured = graphs.from_fx(fx.GraphModule(nn.Module(), graph))
+    assert captured.n == 2
+    assert graphs.simulate(captured).peak_bytes == 2 * 2000 * 12

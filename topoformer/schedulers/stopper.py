@@ -26,21 +26,21 @@ class Stopper:
     def call(self, function: Any, *args: Any, **options: Any) -> Any:
         """Run ``function(*args, stop=flag, **options)`` to its end, which the flag brings about in time."""
         result: list[Any] = []
+        done = threading.Event()  # not Thread.join, which an interrupt can leave believing that the thread has ended
 
         def work() -> None:
             try:
                 result.append(function(*args, stop=self.flag, **options))
             except BaseException as error:  # handed on to the thread that waits
                 result.append(error)
+            finally:
+                done.set()
 
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        while thread.is_alive():
+        threading.Thread(target=work, daemon=True).start()
+        while not done.is_set():
             try:
-                thread.join(max(0.0, min(self.deadline - time.monotonic(), 3600.0)))
-                if thread.is_alive():
-                    self.flag[0] = 1
-                    thread.join()
+                if not done.wait(None if self.flag[0] else max(0.0, min(self.deadline - time.monotonic(), 3600.0))):
+                    self.flag[0] = time.monotonic() >= self.deadline
             except KeyboardInterrupt:
                 self.flag[0], self.interrupted = 1, True
         if isinstance(result[0], BaseException):
