@@ -7,6 +7,7 @@ import graphs
 from graphs.synthetic import layered
 from tests import oracle
 from tests.strategies import random_graph
+from topoformer.schedulers import _beam_kernels
 from topoformer.schedulers.beam import UNLIMITED, run_beam, whole, window
 from topoformer.schedulers.stopper import Stopper
 
@@ -84,6 +85,14 @@ def test_a_raised_flag_ends_a_beam():
     found = stopper.call(run_beam, whole(graph), 4000, floor=0, limit=UNLIMITED)
     assert found.nodes is None
     assert not found.complete
+
+
+def test_whole_graphs_and_windows_run_the_same_compiled_beam():
+    graph = layered(30, seed=0)
+    order = graphs.program_order(graph)
+    for problem in (whole(graph), window(graph, order, 5, 25, int(graphs.simulate(graph, order).live_bytes[4]))):
+        assert beam(problem, 8).nodes is not None
+    assert len(_beam_kernels.beam.signatures) <= 2  # 16-bit and 32-bit counts
 
 
 def test_errors_come_through():

@@ -33,7 +33,7 @@ class Problem:
 def whole(graph: Graph) -> Problem:
     """All of ``graph`` as one problem."""
     steps = memory_model(graph).steps
-    arrays = (*graph.succs, steps.ptr, steps.idx, steps.size, steps.alloc, steps.drop)
+    arrays = _fixed(*graph.succs, steps.ptr, steps.idx, steps.size, steps.alloc, steps.drop)
     nodes = np.arange(graph.n, dtype=np.int32)
     return Problem(nodes, arrays, *_narrow(graph.preds.lengths, steps.uses), steps.start)
 
@@ -53,8 +53,16 @@ def window(graph: Graph, order: Order, first: int, last: int, live: int) -> Prob
     read_before = _rows(CSR(steps.ptr, steps.idx), order[:first])[1]
     left = steps.uses[tensors] - np.bincount(read_before, minlength=graph.k)[tensors]
     waits = np.bincount(succ.idx, minlength=len(nodes))
-    arrays = (*succ, *reads, steps.size[tensors], steps.alloc[nodes], steps.drop[nodes])
+    arrays = _fixed(*succ, *reads, steps.size[tensors], steps.alloc[nodes], steps.drop[nodes])
     return Problem(nodes, arrays, *_narrow(waits, left), live)
+
+
+def _fixed(*arrays: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
+    """Views that cannot be written to: the kernels are compiled for one kind of array, not for two."""
+    views = tuple(array.view() for array in arrays)
+    for view in views:
+        view.flags.writeable = False
+    return views
 
 
 def _narrow(waits: npt.NDArray[Any], left: npt.NDArray[Any]) -> tuple[Counts, Counts]:

@@ -19,13 +19,17 @@ CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.dfs, ls.bfs, ls.smallest, ls.cri
 NARROW, WIDER = 64, 4  # first beam, and by how much the next one is wider
 BISECTIONS = 4  # budgets tried between bound and best after each beam
 WINDOWS = (48, 96, 192, 384, 768, 1536)
+WORTH_SAYING = 0.5  # seconds of compiling
 CUT_SHARE = 0.3  # of the time, at most, goes into the first bound
 SPEED = 2e9  # units of state_cost a second, a low guess; replaced by what is measured
 
 
 def auto(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Outcome:
     """List policies, a minimum-cut bound, beams, then windows around the peak, until proven or time is up."""
+    compiling = _compile(objective)
     search = _Search(graph, objective, seconds, seed)
+    if compiling > WORTH_SAYING:
+        search.phases.append(Phase("compiling", compiling, search.peak, search.bound))
     try:
         search.policies()
         if objective.name == "memory" and graph.n:
@@ -35,6 +39,23 @@ def auto(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Ou
     except KeyboardInterrupt:
         pass  # what was found so far is an answer
     return Outcome(search.order, search.bound, search.witness, tuple(search.phases))
+
+
+def _compile(objective: Objective) -> float:
+    """Seconds that it took to have every kernel compiled or read from the cache, before the clock of a search starts.
+
+    A first run on a machine compiles for longer than many a search is given.
+    """
+    began = time.monotonic()
+    tiny = Graph.build("tiny", "abc", [[], [0], [0, 1]], [0, 1, 2], [1, 1, 1])
+    for policy in CHEAP:
+        policy(tiny, objective, seconds=1.0, seed=0)
+    order = simulate(tiny).order
+    peak_bytes(tiny, order)
+    cut_bound(CutNetwork(tiny), order)
+    for problem in (whole(tiny), window(tiny, order, 0, 3, 0)):
+        run_beam(problem, 2, floor=0, limit=tiny.k, stop=np.zeros(1, np.int8))
+    return time.monotonic() - began
 
 
 class _Search:
