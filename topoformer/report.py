@@ -14,7 +14,7 @@ from topoformer.scheduling import Schedule
 from topoformer.text import count, place, printable
 
 WIDTH, HEIGHT = 800, 380
-LEFT, RIGHT, TOP, BOTTOM = 74, 652, 78, 332  # the plot; to the right of it stand the labels
+LEFT, RIGHT, TOP, BOTTOM = 74, 640, 78, 332  # the plot; to the right of it stand the labels
 HEADROOM = 1.06  # of the axis over the highest curve
 COLUMNS = 500  # a curve of more steps shows the highest step of each column, so that no peak is lost
 LABEL_HEIGHT = 36
@@ -165,7 +165,7 @@ def _marked(result: Schedule, before: Int64Array, after: Int64Array) -> list[Lev
         return []
     levels = [Level(int(before.max()), "before", "program order", int(before.argmax()))]
     if _same(result):
-        levels = [levels[0]._replace(text="program order, optimal" if optimal else "program order, kept")]
+        levels = [levels[0]._replace(text="optimal as given" if optimal else "program order, kept")]
     else:
         levels.append(
             Level(int(after.max()), "after", "topoformer, optimal" if optimal else "topoformer", int(after.argmax()))

@@ -68,7 +68,7 @@ def _from_factory(source: str, module: str, name: str) -> Source:
     from graphs.fx import from_fx
     from topoformer.pytorch import capture
 
-    with redirect_stdout(sys.stderr):  # stdout is for results
+    with _stdout_kept_for_results():
         factory = _resolve(source, module, name)
         made = _guarded(source, factory)
         if not (isinstance(made, tuple | list) and len(made) == 2):
@@ -81,6 +81,26 @@ def _from_factory(source: str, module: str, name: str) -> Source:
         except SystemExit:
             raise SourceError(f"'{source}': the module ends the program when it runs") from None
     return Source(from_fx(program, name=name), program)
+
+
+@contextmanager
+def _stdout_kept_for_results() -> Iterator[None]:
+    """What the user's code prints goes to stderr, and so does what its child processes and C libraries print."""
+    try:
+        out, err = sys.stdout.fileno(), sys.stderr.fileno()
+    except (AttributeError, OSError):  # a caller has put something else in their place
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(out)
+    try:
+        os.dup2(err, out)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, out)
+        os.close(kept)
 
 
 @contextmanager

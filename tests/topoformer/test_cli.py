@@ -302,6 +302,11 @@ def test_any_name_can_be_printed_in_ascii(tmp_path):
     assert "\\u30cd" in done.stdout
 
 
+def test_a_narrow_terminal_keeps_the_usage_error_on_one_line(graph_file):
+    done = command("schedule", graph_file, "--methd", "lpmf", env=os.environ | {"COLUMNS": "40"})
+    refused((done.returncode, done.stdout, done.stderr), 2, "--methd", "did you mean '--method'")
+
+
 def test_a_reader_that_leaves_is_no_error():
     argv = [sys.executable, "-m", "topoformer", "generate", "layered", "--nodes", "5000"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from graphs.json_format import graph_from_json
-from graphs.synthetic import layered, tree
+from graphs.synthetic import breadth_trap, layered, tree
 from graphs.units import format_bytes
 from topoformer import report, schedule
 
@@ -40,14 +40,23 @@ def test_the_picture_says_both_peaks_and_the_bound(better):
         assert word in said
 
 
-def test_everything_drawn_is_inside_the_picture(better):
-    root = ElementTree.fromstring(report.svg(better))
+@pytest.mark.parametrize(
+    ("make", "method", "verdict"),
+    [
+        (lambda: layered(60, seed=3), "program", "program order, kept"),
+        (lambda: tree(2, seed=0), "program", "optimal as given"),
+        (lambda: breadth_trap(41, seed=0), "auto", "topoformer, optimal"),
+    ],
+)
+def test_everything_drawn_is_inside_the_picture(make, method, verdict):
+    picture = report.svg(schedule(make(), method, seconds=5.0))
+    assert verdict in texts(picture)
+    root = ElementTree.fromstring(picture)
     _, _, width, height = map(float, root.attrib["viewBox"].split())
-    marks = list(root.iter(f"{SVG}text")) + list(root.iter(f"{SVG}circle"))
-    assert marks
-    for mark in marks:
+    for mark in [*root.iter(f"{SVG}text"), *root.iter(f"{SVG}circle")]:
         x, y = (float(mark.get(key) or mark.get(f"c{key}")) for key in "xy")
-        assert 0 <= x <= width
+        right = x if mark.get("text-anchor") else x + 0.56 * float(mark.get("font-size", 12)) * len(mark.text or "")
+        assert 0 <= x <= right <= width
         assert 0 <= y <= height
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 import graphs
 from graphs.pt2 import load_pt2, save_pt2
+from graphs.synthetic import tree
 from tests.topoformer.test_cli import graph_text, nodes, refused
 from topoformer import capture
 from topoformer.cli import main
@@ -92,6 +95,12 @@ def prints():
     print("hello from the factory")
     return positional()
 
+def prints_beside_python():
+    import os
+    os.system("echo hello from a child")
+    os.write(1, b"hello from C\\n")
+    return positional()
+
 def raises(): raise RuntimeError("no weights\\nsecond line")
 def leaves(): sys.exit(0)
 def needs_more(size): return positional()
@@ -144,6 +153,14 @@ def test_what_a_factory_prints_is_not_a_result(run, factories):
     assert code == 0
     assert json.loads(out)["graph"] == "prints"
     assert err == "hello from the factory\n"
+
+
+def test_what_a_factory_prints_beside_python_is_no_result_either(factories):
+    argv = [sys.executable, "-m", "topoformer", "schedule", f"{factories}:prints_beside_python", "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["graph"] == "prints_beside_python"
+    assert done.stderr == "hello from a child\nhello from C\n"
 
 
 WRONG = {
@@ -248,6 +265,53 @@ def test_half_a_pt2_and_none_at_all(run, tmp_path, program_file):
     refused(run("schedule", tmp_path / "missing.pt2"), 1, "missing.pt2", "No such file")
     (tmp_path / "folder.pt2").mkdir()
     refused(run("schedule", tmp_path / "folder.pt2"), 1, "folder.pt2", "directory")
+
+
+SLOW = """
+import time
+from torch import nn
+
+class Slow(nn.Module):
+    def forward(self, x):
+        with open("started", "w"):
+            pass
+        time.sleep(60)
+        return x
+
+def make():
+    import torch
+    return Slow(), torch.ones(2)
+"""
+
+
+def test_an_interrupt_while_capturing_is_one_line(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    argv = [sys.executable, "-m", "topoformer", "schedule", "slow.py:make"]
+    env = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(graphs.__file__))}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(argv, cwd=tmp_path, env=env, **pipes) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (130, "", "topoformer: interrupted\n")
+
+
+@pytest.mark.parametrize("name", ["a:b.json", "C:\\graphs\\g.json", "x:make"])
+def test_a_file_that_exists_is_a_file_whatever_its_name(run, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    graphs.save(tree(3, seed=0), name)
+    code, out, err = run("schedule", name, "--method", "lpmf")
+    assert (code, err) == (0, "")
+    assert "3 nodes" in out
+
+
+def test_names_with_colons_that_are_no_files(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(run("schedule", "C:\\no\\g.json"), 1, "No such file")
+    refused(run("schedule", "C:\\no\\m.py:make"), 1, "no file")
+    refused(run("schedule", ":make"), 1, ":make")
 
 
 def test_a_refusal_is_one_line_in_a_process_too(factories):
