@@ -126,7 +126,6 @@ RULES: dict[str, Callable[[Call, Any], Sizes]] = {
     "aten::select_scatter": _whole_memory,
     "aten::slice_scatter": _whole_memory,
     "aten::diagonal_scatter": _whole_memory,
-    "aten::as_strided_scatter": _whole_memory,
     "aten::kaiser_window": _periodic_window,
     "aten::_embedding_bag": _embedding_bag,
     "aten::_embedding_bag_forward_only": _embedding_bag_forward_only,

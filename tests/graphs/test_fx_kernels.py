@@ -1,0 +1,78 @@
+"""Every entry about a kernel's memory is needed: a small program obeys the reality law only with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import graphs
+from graphs import fx_kernels
+from tests.reality import disagreements, rand, traced
+
+aten = torch.ops.aten
+IDS, STARTS = torch.tensor([1, 2, 3, 4]), torch.tensor([0, 2])
+
+
+def gapped(x: torch.Tensor) -> torch.Tensor:
+    return x.exp()[:, ::2]
+
+
+def loss(function: Callable[..., torch.Tensor]) -> tuple[Any, ...]:
+    return lambda x, y: function(x, y) + 1, rand(6, 4).sigmoid(), rand(4, 6).t().sigmoid()
+
+
+def bag(op: Any) -> tuple[Any, ...]:
+    return lambda table, ids, starts: op(table, ids, starts, False, 1)[0] + 1, rand(9, 4), IDS, STARTS
+
+
+# For each operator of graphs.fx_kernels a program and its inputs.
+PROGRAMS: dict[str, tuple[Any, ...]] = {
+    "mse_loss": loss(F.mse_loss),
+    "smooth_l1_loss": loss(F.smooth_l1_loss),
+    "soft_margin_loss": loss(F.soft_margin_loss),
+    "binary_cross_entropy": loss(F.binary_cross_entropy),
+    "col2im": (lambda x: F.fold(x, (6, 6), 3) + 1, rand(1, 9, 16)),
+    "select_scatter": (lambda x, y: torch.select_scatter(gapped(x), y, 0, 1) + 1, rand(6, 8), rand(4)),
+    "slice_scatter": (lambda x, y: torch.slice_scatter(gapped(x), y, 0, 0, 2) + 1, rand(6, 8), rand(2, 4)),
+    "diagonal_scatter": (lambda x, y: torch.diagonal_scatter(gapped(x), y) + 1, rand(6, 8), rand(4)),
+    "as_strided_scatter": (
+        lambda x, y: torch.as_strided_scatter(x.exp()[:3], y, (2, 2), (8, 1)) + 1,
+        rand(6, 8),
+        rand(2, 2),
+    ),
+    "kaiser_window": (lambda x: aten.kaiser_window.periodic(64, True) + x.sum(), rand(3)),
+    "_embedding_bag": bag(aten._embedding_bag.default),
+    "_embedding_bag_forward_only": bag(aten._embedding_bag_forward_only.default),
+    "native_dropout": (lambda x: aten.native_dropout.default(x.exp(), 0.5, False)[0].sin() + x, rand(4, 5)),
+    "native_channel_shuffle": (lambda x: aten.native_channel_shuffle.default(x.exp(), 1).sin() + x, rand(1, 4, 3, 3)),
+    "uniform": (lambda x: aten.uniform.default(gapped(x)) + 1, rand(4, 6)),
+    "_functional_assert_async": (
+        lambda x, token: aten._functional_assert_async.msg(x.sum() < 1e9, "large", token.exp()).sin(),
+        rand(3),
+        rand(5),
+    ),
+    "_functional_sym_constrain_range": (
+        lambda token: aten._functional_sym_constrain_range.default(3, 0, 9, token.exp()).sin(),
+        rand(5),
+    ),
+    "_functional_sym_constrain_range_for_size": (
+        lambda token: aten._functional_sym_constrain_range_for_size.default(3, 0, 9, token.exp()).sin(),
+        rand(5),
+    ),
+}
+
+
+def test_every_entry_has_a_program() -> None:
+    assert {f"aten::{name}" for name in PROGRAMS} == {*fx_kernels.RULES, *fx_kernels.ANEW}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_law_needs_the_entry(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = traced(*PROGRAMS[name])
+    assert disagreements(case, graphs.from_fx(case.module), 5) == []
+    full = f"aten::{name}"
+    monkeypatch.setattr(fx_kernels, "RULES", {key: rule for key, rule in fx_kernels.RULES.items() if key != full})
+    monkeypatch.setattr(fx_kernels, "ANEW", tuple(key for key in fx_kernels.ANEW if key != full))
+    assert disagreements(case, graphs.from_fx(case.module), 5) != []
