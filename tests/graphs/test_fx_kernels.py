@@ -37,11 +37,6 @@ PROGRAMS: dict[str, tuple[Any, ...]] = {
     "select_scatter": (lambda x, y: torch.select_scatter(gapped(x), y, 0, 1) + 1, rand(6, 8), rand(4)),
     "slice_scatter": (lambda x, y: torch.slice_scatter(gapped(x), y, 0, 0, 2) + 1, rand(6, 8), rand(2, 4)),
     "diagonal_scatter": (lambda x, y: torch.diagonal_scatter(gapped(x), y) + 1, rand(6, 8), rand(4)),
-    "as_strided_scatter": (
-        lambda x, y: torch.as_strided_scatter(x.exp()[:3], y, (2, 2), (8, 1)) + 1,
-        rand(6, 8),
-        rand(2, 2),
-    ),
     "kaiser_window": (lambda x: aten.kaiser_window.periodic(64, True) + x.sum(), rand(3)),
     "_embedding_bag": bag(aten._embedding_bag.default),
     "_embedding_bag_forward_only": bag(aten._embedding_bag_forward_only.default),
