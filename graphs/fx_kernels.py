@@ -78,18 +78,26 @@ def _fold(call: Call, image: torch.Tensor) -> Sizes:
 
 
 def _whole_memory(call: Call, result: torch.Tensor) -> Sizes:
-    """A copy of a view in order to change a part of it: the kernel copies all of the memory behind the view."""
+    """A copy of a view in order to change a part of it: the kernel copies all of the memory behind the view.
+
+    Unless elements of the view share memory: then each gets its own, which stand-ins before torch 2.13 do not show.
+    """
     view = call["self"]
+    size = view.element_size()
     repeats = any(step == 0 and count > 1 for count, step in zip(view.shape, view.stride(), strict=True))
-    if not repeats:
-        size = view.element_size()
-        yield result, view.untyped_storage().nbytes() // size * size
+    yield result, view.numel() * size if repeats else view.untyped_storage().nbytes() // size * size
 
 
 def _periodic_window(call: Call, window: torch.Tensor) -> Sizes:
     """One element at the end is cut off."""
     if call.get("periodic", True) and window.numel() > 1:
         yield window, (window.numel() + 1) * window.element_size()
+
+
+def _cudnn_attention(call: Call, result: tuple[Any, ...]) -> Sizes:
+    """What only the backward pass needs is made on request."""
+    if not call["compute_log_sumexp"]:
+        yield result[1], 0
 
 
 def _embedding_bag(call: Call, result: tuple[torch.Tensor, ...]) -> Sizes:
@@ -127,6 +135,7 @@ RULES: dict[str, Callable[[Call, Any], Sizes]] = {
     "aten::slice_scatter": _whole_memory,
     "aten::diagonal_scatter": _whole_memory,
     "aten::kaiser_window": _periodic_window,
+    "aten::_scaled_dot_product_cudnn_attention": _cudnn_attention,
     "aten::_embedding_bag": _embedding_bag,
     "aten::_embedding_bag_forward_only": _embedding_bag_forward_only,
 }

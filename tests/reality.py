@@ -98,7 +98,8 @@ def twins(inputs: tuple[Any, ...]) -> list[Any]:
             return value
         storage = value.untyped_storage()
         data = memory.setdefault(storage._cdata, storage.clone())
-        made = torch.empty(0, dtype=value.dtype).set_(data, value.storage_offset(), value.size(), value.stride())
+        made = torch.empty(0, dtype=value.dtype, device=value.device)
+        made.set_(data, value.storage_offset(), value.size(), value.stride())
         made = torch._conj(made) if value.is_conj() else made
         return torch._neg_view(made) if value.is_neg() else made
 

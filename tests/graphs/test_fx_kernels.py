@@ -1,11 +1,14 @@
 """Every entry about a kernel's memory is needed: a small program obeys the reality law only with it."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import graphs
 from graphs import fx_kernels
@@ -59,8 +62,11 @@ PROGRAMS: dict[str, tuple[Any, ...]] = {
 }
 
 
+ACCELERATORS = {"_scaled_dot_product_cudnn_attention"}  # not to be run on a CPU; a test below for each
+
+
 def test_every_entry_has_a_program() -> None:
-    assert {f"aten::{name}" for name in PROGRAMS} == {*fx_kernels.RULES, *fx_kernels.ANEW}
+    assert {f"aten::{name}" for name in {*PROGRAMS, *ACCELERATORS}} == {*fx_kernels.RULES, *fx_kernels.ANEW}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -71,3 +77,26 @@ def test_the_law_needs_the_entry(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fx_kernels, "RULES", {key: rule for key, rule in fx_kernels.RULES.items() if key != full})
     monkeypatch.setattr(fx_kernels, "ANEW", tuple(key for key in fx_kernels.ANEW if key != full))
     assert disagreements(case, graphs.from_fx(case.module), 5) != []
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_cudnn_attention_makes_its_sums_on_request(wanted: bool) -> None:
+    """As an H100 did: 2 x 3 x 8 sums of 4 bytes each, or none."""
+    graph = fx.Graph()
+    query = graph.placeholder("query")
+    query.meta["val"] = torch.empty(2, 3, 8, 4, dtype=torch.float16)
+    call = aten._scaled_dot_product_cudnn_attention.default
+    several = graph.call_function(call, (query, query, query, None, wanted))
+    graph.output(graph.call_function(operator.getitem, (several, 0)))
+    seen = graphs.from_fx(fx.GraphModule(nn.Module(), graph))
+    assert seen.size[seen.writer == 0].tolist()[:2] == [384, 192 if wanted else 0]
+
+
+def test_elements_that_share_memory_get_their_own_in_a_copy() -> None:
+    """Before torch 2.13 the stand-in of such a copy had one element for all of them."""
+    with FakeTensorMode():
+        expanded = torch.empty(1, device="cpu").expand(6, 4)
+        stand_in = torch.empty(1, device="cpu").expand(6, 4)
+        call = aten.slice_scatter.default, (expanded, torch.empty(2, 4), 0, 0, 2), {}
+        result = fx_kernels.with_kernel_memory(*call, stand_in)
+    assert result.untyped_storage().nbytes() == 6 * 4 * 4

@@ -1,7 +1,8 @@
 """PyTorch's operators from its own test database: what the capture says of each is what a run does.
 
 Each sample is traced as it is, on views with gaps, in place, with ``out=`` and with its backward pass. A fixed part of
-the database, all operators that ever disagreed among them; `python -m tests.graphs.test_operators` runs all of it.
+the database, all operators that ever disagreed among them; `python -m tests.graphs.test_operators` runs all of it, on
+another device where one is named.
 """
 
 import copy
@@ -90,9 +91,9 @@ def ways(op: Any, sample: Any) -> Iterator[tuple[str, Callable[..., Any], Any]]:
         yield "out", op.op, (call[0], {**call[1], "out": out if isinstance(out, torch.Tensor) else tuple(out)})
 
 
-def cases(op: Any, dtype: torch.dtype, samples: int) -> Iterator[tuple[str, Case]]:
+def cases(op: Any, dtype: torch.dtype, samples: int, device: str) -> Iterator[tuple[str, Case]]:
     torch.manual_seed(0)
-    drawn = list(op.sample_inputs("cpu", dtype))
+    drawn = list(op.sample_inputs(device, dtype))
     for sample in drawn[:: max(1, len(drawn) // samples)][:samples]:
         for layout in (torch.detach, with_gaps):
             try:
@@ -136,15 +137,15 @@ def shared(values: list[torch.Tensor]) -> list[int]:
     return [keys.index(key) if x.untyped_storage().nbytes() else -1 for key, x in zip(keys, values, strict=True)]
 
 
-def disagreeing(op: Any, dtypes: tuple[torch.dtype, ...], samples: int, orders: int = 1) -> list[str]:
-    usable = [dtype for dtype in dtypes if dtype in op.supported_dtypes("cpu")]
+def disagreeing(op: Any, dtypes: tuple[torch.dtype, ...], samples: int, device: str = "cpu") -> list[str]:
+    usable = [dtype for dtype in dtypes if dtype in op.supported_dtypes(torch.device(device).type)]
     if op.name.startswith(UNINITIALISED):
         return []
     return [
         f"{name}: {text}"
         for dtype in usable
-        for name, case in cases(op, dtype, samples)
-        for text in wrong(case, orders)[:1]
+        for name, case in cases(op, dtype, samples, device)
+        for text in wrong(case)[:1]
     ]
 
 
@@ -166,6 +167,8 @@ def test_operators_do_what_their_graph_says(part: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    torch.autograd.set_multithreading_enabled(False)  # an accelerator's backward pass, too, is traced in this thread
+    every = (torch.float32, torch.float16, torch.int64, torch.complex64, torch.bool)
     for op in op_db:
-        for text in disagreeing(op, (torch.float32, torch.int64, torch.complex64, torch.bool), samples=4):
+        for text in disagreeing(op, every, samples=4, device=(*sys.argv[1:], "cpu")[0]):
             print(text, file=sys.stdout, flush=True)
