@@ -7,6 +7,7 @@ import sys
 SUITES = {
     "speed": "how fast the simulator, the list policies, loading and the command line are",
     "networks": "peak before and after on the networks of graphs.models (the README's table)",
+    "device_peaks": "predicted peaks against what the allocator of a device counted",
 }
 
 
@@ -14,8 +15,12 @@ def main(argv: list[str] | None = None) -> int:
     """Run the suite that the arguments name; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("suite", choices=SUITES, help="; ".join(f"{name}: {what}" for name, what in SUITES.items()))
-    suite = parser.parse_args(argv).suite
-    for line in importlib.import_module(f"bench.{suite}").table():
+    suite = importlib.import_module(f"bench.{parser.parse_known_args(argv)[0].suite}")
+    if hasattr(suite, "options"):
+        suite.options(parser)
+    arguments = vars(parser.parse_args(argv))
+    del arguments["suite"]
+    for line in suite.table(**arguments):
         print(line, flush=True)
     return 0
 
