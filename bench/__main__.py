@@ -7,6 +7,7 @@ import sys
 SUITES = {
     "speed": "how fast the simulator, the list policies, loading and the command line are",
     "networks": "peak before and after on the networks of graphs.models (the README's table)",
+    "inductor": "peaks and seconds beside PyTorch Inductor's own memory pass",
     "device_peaks": "predicted peaks against what the allocator of a device counted",
 }
 

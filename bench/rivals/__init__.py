@@ -1,0 +1,1 @@
+"""Other people's ways to choose an order, as functions that ``topoformer.schedule(graph, method=...)`` takes."""
