@@ -9,18 +9,17 @@ arc leads to the sink; a donated tensor's starts at the source. Ancestors are on
 descendants with the sink.
 (Closures as cuts: Picard, "Maximal closure of a graph", Management Science 22, 1976.)
 
-A flow is a certificate: :func:`check_witness` adds it up, without any search.
+A flow is a certificate: :func:`graphs.bound.check_bound` adds it up, without any search.
 """
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from graphs.csr import Int64Array
-from graphs.graph import Graph, Kind, Order
-from graphs.memory import memory_model, simulate
+from graphs.graph import Graph, Kind
+from graphs.memory import memory_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,8 @@ class CutNetwork:
             [graph.preds.idx, graph.reads.row_of[entry], tensor[freed], np.full(output.sum(), self.sink)]
         ).astype(np.int64)
         bytes_ = np.concatenate([graph.size[freed], graph.size[output]])
-        self.capacity = np.full(len(self.tail), int(bytes_.sum()) + 1)  # more than any cut that can be cut
+        self.endless = int(bytes_.sum()) + 1  # more than any cut that can be cut
+        self.capacity = np.full(len(self.tail), self.endless)
         self.capacity[len(self.tail) - len(bytes_) :] = bytes_
         self.asked: set[int] = set()  # nodes whose bound is known
 
@@ -97,41 +97,3 @@ def cut_witness(network: CutNetwork, node: int) -> Witness:
     ideal[vertex[: graph.n] == network.source] = True
     alloc = int(memory_model(graph).steps.alloc[node])
     return Witness(alloc + int(solver.optimal_flow()), node, ideal, flow)
-
-
-def cut_bound(
-    network: CutNetwork, order: Order, *, floor: int = 0, deadline: float = float("inf")
-) -> tuple[int, Witness | None]:
-    """(bound, its witness) from the steps of a good ``order``, dearest first, until no further one can raise it.
-
-    A step of ``order`` costs at least its own node's bound, so that once a step costs no more than the best bound
-    found, no later one can help. ``floor`` is a bound that is known already, for which there is no witness; nodes that
-    ``network`` was asked about before are passed over; ``deadline`` (``time.monotonic``) ends it early.
-    """
-    step_bytes = simulate(network.graph, order).step_bytes
-    best, witness = floor, None
-    for step in np.argsort(-step_bytes, kind="stable"):
-        if step_bytes[step] <= best or time.monotonic() > deadline:
-            break
-        node = int(order[step])
-        if node not in network.asked:
-            network.asked.add(node)
-            found = cut_witness(network, node)
-            if found.bytes > best:
-                best, witness = found.bytes, found
-    return best, witness
-
-
-def check_witness(graph: Graph, witness: Witness) -> bool:
-    """Whether ``witness`` proves its bound: its flow is feasible and brings that many bytes from source to sink."""
-    network = CutNetwork(graph)
-    vertex = network.merged(witness.node)
-    tail, head, flow = vertex[network.tail], vertex[network.head], witness.flow
-    if flow.shape != tail.shape or (flow < 0).any() or (flow > network.capacity).any():
-        return False
-    net = np.zeros(network.sink + 1, np.int64)
-    np.add.at(net, head, flow)
-    np.subtract.at(net, tail, flow)
-    source, sink = network.source, network.sink
-    inner = np.delete(net, [source, sink])
-    return not inner.any() and witness.bytes <= int(net[sink]) + int(memory_model(graph).steps.alloc[witness.node])

@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from graphs import Graph, MemoryProfile, Order, check_order, program_order, simulate
-from graphs.bound import footprint_bound
+from graphs.bound import cut_bound, footprint_bound
 from graphs.cost import Cost, Objective, objective_named
-from graphs.cuts import CutNetwork, Witness, cut_bound
+from graphs.cuts import CutNetwork, Witness
 from graphs.errors import unknown_name
 from topoformer.outcome import Outcome, Phase
 
@@ -52,7 +52,7 @@ class Schedule:
     program_cost: Cost  # of the order in which the graph was given
     method_cost: Cost  # of the order that the method found: higher than `cost` where the program's own was kept
     bound_bytes: int  # certified: no legal order has a lower peak
-    witness: Witness | None  # its proof where it is a minimum cut: graphs.cuts.check_witness adds it up
+    witness: Witness | None  # its proof where it is a minimum cut: graphs.bound.check_bound adds it up
     method: str
     seed: int
     search_seconds: float

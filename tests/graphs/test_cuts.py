@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import graphs
-from graphs.cuts import CutNetwork, check_witness, cut_bound, cut_witness
+from graphs.bound import check_bound, cut_bound
+from graphs.cuts import CutNetwork, cut_witness
 from tests import oracle
 from tests.strategies import random_graph
 from topoformer.schedulers.list_scheduling import list_schedule
@@ -39,7 +40,7 @@ def test_a_cut_is_the_least_that_a_step_can_cost():
         for node in range(graph.n):
             witness = cut_witness(network, node)
             assert witness.bytes == least_step(graph, node), f"graph {seed}, node {node}"
-            assert check_witness(graph, witness)
+            assert check_bound(graph, witness)
             ideal = frozenset(np.flatnonzero(witness.ideal).tolist())
             assert ideal in ideals(graph)
             step = oracle.bytes_of(graph, oracle.tensors_during(graph, ideal, node)) + int(graph.scratch[node])
@@ -55,7 +56,7 @@ def test_bound_is_below_the_optimum_and_proven():
         if witness is not None:
             raised += 1
             assert witness.bytes == bound
-            assert check_witness(graph, witness)
+            assert check_bound(graph, witness)
     assert raised > 1000
 
 
@@ -74,14 +75,14 @@ def test_bound_does_not_depend_on_the_order_it_is_read_from(order):
 def test_a_false_witness_is_found_out():
     graph = next(g for g in map(random_graph, range(1000)) if g.n > 6 and cut_witness(CutNetwork(g), 5).flow.sum() > 0)
     true = cut_witness(CutNetwork(graph), 5)
-    assert check_witness(graph, true)
+    assert check_bound(graph, true)
     some = int(np.flatnonzero(true.flow)[0])
     changed = true.flow.copy()
     changed[some] += 1
-    assert not check_witness(graph, replace(true, bytes=true.bytes + 1))
-    assert not check_witness(graph, replace(true, flow=changed))
-    assert not check_witness(graph, replace(true, flow=-true.flow))
-    assert not check_witness(graph, replace(true, flow=true.flow[:-1]))
+    assert not check_bound(graph, replace(true, bytes=true.bytes + 1))
+    assert not check_bound(graph, replace(true, flow=changed))
+    assert not check_bound(graph, replace(true, flow=-true.flow))
+    assert not check_bound(graph, replace(true, flow=true.flow[:-1]))
 
 
 def test_floor_and_deadline():

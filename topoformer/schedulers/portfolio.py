@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from graphs import Graph, Order, peak_bytes, simulate
-from graphs.bound import footprint_bound
+from graphs.bound import cut_bound, footprint_bound
 from graphs.cost import Objective
-from graphs.cuts import CutNetwork, Witness, cut_bound
+from graphs.cuts import CutNetwork, Witness
 from topoformer.outcome import Outcome, Phase
 from topoformer.schedulers import list_scheduling as ls
 from topoformer.schedulers.beam import Found, Problem, run_beam, state_cost, whole, widest, window
