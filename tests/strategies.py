@@ -62,3 +62,40 @@ def graphs_with_orders(draw, max_nodes=9):
     """(graph, legal order)."""
     graph = random_graph(draw(st.integers(0, 2**32 - 1)), max_nodes)
     return graph, random_order(graph, random.Random(draw(st.integers(0, 2**32 - 1))))
+
+
+def tangled_graph(seed, nodes, *, numbered_anew=False):
+    """A graph of exactly ``nodes`` nodes, all kinds of tensors and small sizes: bounds are seldom met at once.
+
+    With ``numbered_anew`` the same graph, its nodes numbered by another legal order.
+    """
+    rng = random.Random(f"tangled {seed} {nodes}")
+    kind = [rng.choice((Kind.INPUT, Kind.WEIGHT, Kind.DONATED, Kind.DONATED)) for _ in range(rng.randint(0, 4))]
+    writer = [-1] * len(kind)
+    reads, after = [], []
+    reach, outputs = rng.choice((3, 6, 12, nodes)), rng.choice((0.0, 0.05, 0.2))
+    for v in range(nodes):
+        near = [t for t in range(len(kind)) if writer[t] < 0 or v - writer[t] <= reach]
+        reads.append(rng.sample(near, min(len(near), rng.choice((0, 1, 1, 2, 2, 3)))))
+        after += [(u, v) for u in range(max(0, v - reach), v) if rng.random() < 0.04]
+        for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 3))):
+            kind.append(Kind.OUTPUT if rng.random() < outputs else Kind.TEMPORARY)
+            writer.append(v)
+    size = [rng.choice((0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 20)) for _ in kind]
+    scratch = [rng.choice((0, 0, 0, 0, 3, 10)) for _ in range(nodes)]
+    labels = [f"n{v}" for v in range(nodes)]
+    graph = Graph.build(f"tangled-{seed}", labels, reads, writer, size, kind=kind, after=after, scratch=scratch)
+    if not numbered_anew:
+        return graph
+    order = random_order(graph, rng)
+    place = {v: t for t, v in enumerate(order)} | {-1: -1}
+    return Graph.build(
+        f"{graph.name}-anew",
+        [labels[v] for v in order],
+        [reads[v] for v in order],
+        [place[v] for v in writer],
+        size,
+        kind=kind,
+        after=[(place[u], place[v]) for u, v in after],
+        scratch=[scratch[v] for v in order],
+    )
