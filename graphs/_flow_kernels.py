@@ -23,28 +23,10 @@ def add(bits, u):
 
 
 @njit(cache=True)
-def part_network(v, sets, network, pairs, label, place, part):
-    """The network of the nodes that may run on either side of ``v``: everything else is one with a terminal.
-
-    Returns (what is live in any case, nodes, vertices, arcs); fills ``part``. Vertices are those nodes, in ascending
-    order, then tensors with several readers among them.
-    """
-    before, after = sets
-    (writers, kept, ptr, idx, size), preds = network
-    arcs, number = pairs
-    nodes, ends, capacity, into, outof = part
-    n = len(before)
-    count = 0
-    for u in range(n):
-        label[u], place[u] = FREE, -1
-        if has(before[v], u):
-            label[u] = SOURCE
-        elif u == v or has(after[v], u):
-            label[u] = SINK
-        else:
-            nodes[count], place[u] = u, count
-            into[count] = outof[count] = 0
-            count += 1
+def _tensor_arcs(tensors, count, label, place, part):
+    """What is live in any case, the number of vertices and of arcs, once every tensor has its own."""
+    writers, kept, ptr, idx, size = tensors
+    _, ends, capacity, into, outof = part
     vertices, made, constant = count, 0, np.int64(0)
     for t in range(len(writers)):
         w = writers[t]
@@ -75,6 +57,32 @@ def part_network(v, sets, network, pairs, label, place, part):
                 into[end] += size[t]
             else:
                 made = _arc(place[w], end, size[t], ends, capacity, made)
+    return constant, vertices, made
+
+
+@njit(cache=True)
+def part_network(v, sets, network, pairs, label, place, part):
+    """The network of the nodes that may run on either side of ``v``: everything else is one with a terminal.
+
+    Returns (what is live in any case, nodes, vertices, arcs); fills ``part``. Vertices are those nodes, in ascending
+    order, then tensors with several readers among them.
+    """
+    before, after = sets
+    preds, (arcs, number) = network[1], pairs
+    nodes, ends, capacity, into, outof = part
+    n = len(before)
+    count = 0
+    for u in range(n):
+        label[u], place[u] = FREE, -1
+        if has(before[v], u):
+            label[u] = SOURCE
+        elif u == v or has(after[v], u):
+            label[u] = SINK
+        else:
+            nodes[count], place[u] = u, count
+            into[count] = outof[count] = 0
+            count += 1
+    constant, vertices, made = _tensor_arcs(network[0], count, label, place, part)
     for i in range(count):
         u = nodes[i]
         for entry in range(preds[0][u], preds[0][u + 1]):

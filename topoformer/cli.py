@@ -148,6 +148,9 @@ def _version() -> str:
 def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     parser.add_argument("--seconds", type=_seconds, default=10.0, metavar="S", help="time to search (default 10)")
+    parser.add_argument(
+        "--steps", type=_positive, metavar="N", help="states to look at at most: the same on any machine"
+    )
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of random choices (default 0)")
     parser.add_argument("--objective", default="memory", metavar="NAME", help="what to minimise (default memory)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
@@ -198,6 +201,13 @@ def _natural(text: str) -> int:
         value = -1
     if not 0 <= value < 1 << 63:
         raise argparse.ArgumentTypeError(f"must be an integer from 0 to 2**63 - 1 (got {quoted(text, 30)})")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = _natural(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be positive (got '0')")
     return value
 
 
@@ -332,7 +342,14 @@ def _search(graph: "Graph", method: str, options: argparse.Namespace) -> "Schedu
     from topoformer.scheduling import schedule
 
     with _busy(f"{method}: ordering {graph.n} nodes (the first run compiles)", options):
-        return schedule(graph, method, seconds=options.seconds, seed=options.seed, objective=options.objective)
+        return schedule(
+            graph,
+            method,
+            seconds=options.seconds,
+            seed=options.seed,
+            objective=options.objective,
+            steps=options.steps,
+        )
 
 
 @contextmanager

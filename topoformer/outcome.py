@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from graphs import Order
 from graphs.cuts import Witness
+from graphs.implied import Refutation
 
 
 class Phase(NamedTuple):
@@ -20,5 +21,6 @@ class Outcome(NamedTuple):
 
     order: Order
     bound_bytes: int = 0  # no legal order has a lower peak
-    witness: Witness | None = None  # its proof, where it is a minimum cut
+    witness: Witness | Refutation | None = None  # its proof, where it is a minimum cut or follows from such
     phases: tuple[Phase, ...] = ()
+    interrupted: bool = False  # by the user, before it was done

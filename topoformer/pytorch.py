@@ -52,6 +52,7 @@ def optimize(
     method: str | Scheduler = "auto",
     seconds: float = 10.0,
     seed: int = 0,
+    steps: int | None = None,
 ) -> nn.Module:
     """A module that computes what ``module`` computes, bit for bit, in an order that needs less memory.
 
@@ -62,14 +63,15 @@ def optimize(
     Args:
         module: not changed.
         example_inputs: as for :func:`capture`.
-        method, seconds, seed: as for :func:`topoformer.schedule`.
+        method, seconds, seed, steps: as for :func:`topoformer.schedule`.
 
     Raises:
         UnsupportedOp: the module does not trace, or an operator is not understood; names it.
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
     program = capture(module, example_inputs)
-    result = schedule(from_fx(program, name=type(module).__name__), method, seconds=seconds, seed=seed)
+    graph = from_fx(program, name=type(module).__name__)
+    result = schedule(graph, method, seconds=seconds, seed=seed, steps=steps)
     reordered = apply_order(program, result.order).module()
     reordered.meta["schedule"] = result
     return reordered

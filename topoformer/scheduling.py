@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from inspect import signature
 from typing import Any, Protocol
 
 from graphs import Graph, MemoryProfile, Order, check_order, program_order, simulate
@@ -13,6 +14,7 @@ from graphs.bound import cut_bound, footprint_bound
 from graphs.cost import Cost, Objective, objective_named
 from graphs.cuts import CutNetwork, Witness
 from graphs.errors import unknown_name
+from graphs.implied import Refutation
 from topoformer.outcome import Outcome, Phase
 
 BOUND_SECONDS = 1.0  # for the bound of a method that proves none itself
@@ -31,6 +33,10 @@ class Scheduler(Protocol):
 # Resolved on use, so that a method costs no import until it runs.
 SCHEDULERS: dict[str, str] = {
     "auto": "topoformer.schedulers.portfolio:auto",
+    "exact": "topoformer.schedulers.portfolio:exact",
+    "beam": "topoformer.schedulers.portfolio:beam",
+    "local_search": "topoformer.schedulers.portfolio:local_search",
+    "cuts": "topoformer.schedulers.portfolio:cuts",
     "program": "topoformer.schedulers.list_scheduling:program",
     "lpmf": "topoformer.schedulers.list_scheduling:lpmf",
     "net_change": "topoformer.schedulers.list_scheduling:net_change",
@@ -52,11 +58,13 @@ class Schedule:
     program_cost: Cost  # of the order in which the graph was given
     method_cost: Cost  # of the order that the method found: higher than `cost` where the program's own was kept
     bound_bytes: int  # certified: no legal order has a lower peak
-    witness: Witness | None  # its proof where it is a minimum cut: graphs.bound.check_bound adds it up
+    # its proof, where it is a minimum cut or follows from such; graphs.bound.check_bound goes through it
+    witness: Witness | Refutation | None
     method: str
     seed: int
     search_seconds: float
     phases: tuple[Phase, ...] = ()  # what each phase of the search contributed
+    interrupted: bool = False  # by the user, before the search was over
 
     @property
     def proven_optimal(self) -> bool:
@@ -113,6 +121,7 @@ def schedule(
     seconds: float = 10.0,
     seed: int = 0,
     objective: str | Objective = "memory",
+    steps: int | None = None,
 ) -> Schedule:
     """Find an order of ``graph`` that costs less than the program's own, and check it.
 
@@ -123,6 +132,8 @@ def schedule(
         seconds: time to search; methods that need less take less.
         seed: of every random choice.
         objective: name in ``graphs.cost.OBJECTIVES``, or an Objective: what is minimised.
+        steps: how much to search at most, in states that are looked at. The same number gives the same answer on any
+            machine on which ``seconds`` do not run out before; methods that do not search ignore it.
 
     Raises:
         ValueError: an argument is out of range or a name is unknown.
@@ -132,10 +143,13 @@ def schedule(
         raise ValueError(f"'seconds' must be positive and finite (got {seconds})")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"'seed' must be an integer that is not negative (got {seed})")
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"'steps' must be a positive integer (got {steps})")
     scheduler = scheduler_named(method) if isinstance(method, str) else method
     goal = objective_named(objective) if isinstance(objective, str) else objective
     began = time.perf_counter()
-    outcome = _outcome(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed), seconds)
+    cap = {"steps": steps} if steps is not None and "steps" in signature(scheduler).parameters else {}
+    outcome = _outcome(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed, **cap), seconds)
     searched = time.perf_counter() - began
     order = check_order(graph, outcome.order)
     cost, program_cost = (goal.measure(graph, o) for o in (order, program_order(graph)))
@@ -144,8 +158,20 @@ def schedule(
         order, cost = program_order(graph), program_cost
     order.flags.writeable = False
     name = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
-    proof = (outcome.bound_bytes, outcome.witness)
-    return Schedule(graph, order, cost, program_cost, found, *proof, name, seed, searched, outcome.phases)
+    return Schedule(
+        graph=graph,
+        order=order,
+        cost=cost,
+        program_cost=program_cost,
+        method_cost=found,
+        bound_bytes=outcome.bound_bytes,
+        witness=outcome.witness,
+        method=name,
+        seed=seed,
+        search_seconds=searched,
+        phases=outcome.phases,
+        interrupted=outcome.interrupted,
+    )
 
 
 def _outcome(graph: Graph, answer: "Order | Outcome", seconds: float) -> Outcome:

@@ -29,7 +29,8 @@ def schedule_lines(result: Schedule, *, load_seconds: float | None = None) -> st
     ]
     lines = [f"{printable(graph.name)}: {count(graph.n, 'node')}, {count(graph.k, 'tensor')}"]
     lines += [f"  {name:13} {size:>12}  {remark}".rstrip() for name, size, remark in rows]
-    lines += [f"  {'method':13} {result.method}, {result.search_seconds:.2f} s{loaded}"]
+    stopped = " until interrupted" if result.interrupted else ""
+    lines += [f"  {'method':13} {result.method}, {result.search_seconds:.2f} s{stopped}{loaded}"]
     return "\n".join(lines + _phase_lines(result.phases) + _peak_lines(result))
 
 
@@ -42,13 +43,13 @@ def _phase_lines(phases: Sequence[Phase]) -> list[str]:
     """What was known after each phase; a number that a phase did not change is not said again."""
     if not phases:
         return []
-    lines = [f"  {'phase':13} {'peak':>12} {'bound':>12} {'seconds':>9}"]
+    lines = [f"  {'phase':16} {'peak':>12} {'bound':>12} {'seconds':>9}"]
     peak = bound = -1
     for phase in phases:
         new_peak = format_bytes(phase.peak_bytes) if phase.peak_bytes != peak else "-"
         new_bound = format_bytes(phase.bound_bytes) if phase.bound_bytes != bound else "-"
         peak, bound = phase.peak_bytes, phase.bound_bytes
-        lines.append(f"    {printable(phase.name, 11):11} {new_peak:>12} {new_bound:>12} {phase.seconds:>9.2f}")
+        lines.append(f"    {printable(phase.name, 14):14} {new_peak:>12} {new_bound:>12} {phase.seconds:>9.2f}")
     return lines
 
 

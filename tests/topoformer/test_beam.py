@@ -8,7 +8,8 @@ from graphs.synthetic import layered
 from tests import oracle
 from tests.strategies import random_graph
 from topoformer.schedulers import _beam_kernels
-from topoformer.schedulers.beam import UNLIMITED, run_beam, whole, window
+from topoformer.schedulers.beam import UNLIMITED, run_beam
+from topoformer.schedulers.problem import whole, window
 from topoformer.schedulers.stopper import Stopper
 
 
@@ -82,7 +83,7 @@ def test_high_degrees_do_not_overflow():
 def test_a_raised_flag_ends_a_beam():
     graph = layered(300, seed=2)
     stopper = Stopper(deadline=0.0)
-    found = stopper.call(run_beam, whole(graph), 4000, floor=0, limit=UNLIMITED)
+    found = stopper.call(lambda flag: run_beam(whole(graph), 4000, floor=0, limit=UNLIMITED, stop=flag))
     assert found.nodes is None
     assert not found.complete
 
@@ -95,8 +96,30 @@ def test_whole_graphs_and_windows_run_the_same_compiled_beam():
     assert len(_beam_kernels.beam.signatures) <= 2  # 16-bit and 32-bit counts
 
 
+def test_backwards_it_finds_orders_of_the_same_peak():
+    for seed in range(500):
+        graph = random_graph(seed)
+        found = beam(whole(graph, backwards=True), 1 << 9)
+        assert found.complete
+        if graph.n:
+            assert oracle.is_legal(graph, found.nodes.tolist())
+            assert found.peak_bytes == oracle.peak(graph, found.nodes.tolist()) == oracle.best_peak(graph)
+
+
+def test_further_precedences_are_kept_to_from_both_ends():
+    graph = layered(60, seed=4)
+    reaches = {v: {int(u) for u in graph.succs.row(v)} for v in range(graph.n)}
+    for v in reversed(range(graph.n)):
+        reaches[v] |= {w for u in reaches[v] for w in reaches[u]}
+    first, second = next((v, u) for v in range(60) for u in range(v) if v not in reaches[u])  # against program order
+    for backwards in (False, True):
+        nodes = beam(whole(graph, np.array([[first, second]], np.int32), backwards=backwards), 64).nodes
+        position = graphs.inverse(nodes)
+        assert position[first] < position[second]
+
+
 def test_errors_come_through():
-    def fails(*, stop):
+    def fails(flag):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):

@@ -10,21 +10,27 @@ from numba import njit
 
 
 @njit(cache=True)
-def _net(node, graph, left):
-    """Bytes by which running ``node`` changes what is live afterwards."""
-    _, _, ptr, idx, size, alloc, drop = graph
-    net = alloc[node] - drop[node]
+def cost_of(node, graph, left):
+    """(Bytes that ``node``'s step adds while it runs, and those that it adds to what is live afterwards).
+
+    A tensor comes to life with its writer and is freed with its last reader; going backwards it comes to life with the
+    first reader met, its last, and is gone with its writer.
+    """
+    _, _, ptr, idx, size, alloc, drop, turn, backwards = graph
+    read = 0
     for entry in range(ptr[node], ptr[node + 1]):
         tensor = np.uint32(idx[entry])
-        if left[tensor] == 1:
-            net -= size[tensor]
-    return net
+        if left[tensor] == turn[tensor]:
+            read += size[tensor]
+    if backwards:
+        return alloc[node] + read, alloc[node] - drop[node] + read
+    return alloc[node], alloc[node] - drop[node] - read
 
 
 @njit(cache=True)
 def _run(node, graph, waits, left, ready, count):
     """Run ``node`` in a state's arrays; returns the new number of ready nodes."""
-    succ_ptr, succ_idx, ptr, idx, _, _, _ = graph
+    succ_ptr, succ_idx, ptr, idx = graph[:4]
     for entry in range(ptr[node], ptr[node + 1]):
         left[np.uint32(idx[entry])] -= 1
     place = 0
@@ -46,14 +52,13 @@ def _run(node, graph, waits, left, ready, count):
 def _children(state, graph, left, ready, count, live, peak, floor, limit, found, made):
     """Append one state's children within ``limit`` to ``found``; a safe move is the only child there need be."""
     nodes, parents, lives, peaks = found
-    alloc = graph[5]
     first = made
     for i in range(count):
         node = ready[i]
-        step = live + alloc[node]
+        step, net = cost_of(node, graph, left)
+        step += live
         if step > limit:
             continue
-        net = _net(node, graph, left)
         safe = net <= 0 and step <= max(peak, floor)
         if safe:
             made = first

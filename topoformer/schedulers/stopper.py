@@ -1,10 +1,15 @@
-"""Ending compiled loops in time."""
+"""Ending compiled loops in time, and running several at once."""
 
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
+
+T = TypeVar("T")
+Flag = npt.NDArray[np.int8]  # int8[1], not 0 once a loop is to end
 
 
 class Stopper:
@@ -15,7 +20,6 @@ class Stopper:
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
-        self.flag = np.zeros(1, np.int8)
         self.interrupted = False
 
     @property
@@ -23,26 +27,42 @@ class Stopper:
         """Whether there is no time left."""
         return self.interrupted or time.monotonic() >= self.deadline
 
-    def call(self, function: Any, *args: Any, **options: Any) -> Any:
-        """Run ``function(*args, stop=flag, **options)`` to its end, which the flag brings about in time."""
-        result: list[Any] = []
-        done = threading.Event()  # not Thread.join, which an interrupt can leave believing that the thread has ended
+    @property
+    def left(self) -> float:
+        """Seconds to the deadline, 0 where it is over."""
+        return 0.0 if self.expired else self.deadline - time.monotonic()
 
-        def work() -> None:
+    def call(self, function: Callable[[Flag], T], *, until: float = float("inf")) -> T:
+        """What ``function(flag)`` returns; it ends soon after the flag is raised, at the deadline or ``until``."""
+        return self.map([function], until=until)[0]
+
+    def map(self, functions: Sequence[Callable[[Flag], T]], *, until: float = float("inf")) -> list[T]:
+        """What each of ``functions`` returns, all of them run at once, each in a thread of its own."""
+        flag = np.zeros(1, np.int8)
+        results: list[Any] = [None] * len(functions)
+        errors: list[BaseException] = []
+        done = threading.Semaphore(0)  # not Thread.join, which an interrupt can leave believing that a thread has ended
+
+        def work(place: int) -> None:
             try:
-                result.append(function(*args, stop=self.flag, **options))
+                results[place] = functions[place](flag)
             except BaseException as error:  # handed on to the thread that waits
-                result.append(error)
+                errors.append(error)
             finally:
-                done.set()
+                done.release()
 
-        threading.Thread(target=work, daemon=True).start()
-        while not done.is_set():
+        for place in range(len(functions)):
+            threading.Thread(target=work, args=(place,), daemon=True).start()
+        waiting, end = len(functions), min(self.deadline, until)
+        while waiting:
             try:
-                if not done.wait(None if self.flag[0] else max(0.0, min(self.deadline - time.monotonic(), 3600.0))):
-                    self.flag[0] = time.monotonic() >= self.deadline
+                timeout = None if flag[0] else max(0.0, min(end - time.monotonic(), 3600.0))
+                if done.acquire(timeout=timeout):
+                    waiting -= 1
+                else:
+                    flag[0] = time.monotonic() >= end
             except KeyboardInterrupt:
-                self.flag[0], self.interrupted = 1, True
-        if isinstance(result[0], BaseException):
-            raise result[0]
-        return result[0]
+                flag[0], self.interrupted = 1, True
+        if errors:
+            raise errors[0]
+        return results

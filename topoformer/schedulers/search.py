@@ -1,0 +1,196 @@
+"""What a search knows and may still spend: the best order and bound so far, the time and the steps that are left."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from graphs import Graph, Order, peak_bytes, simulate
+from graphs.bound import cut_bound, footprint_bound
+from graphs.cost import OBJECTIVES, Objective
+from graphs.cuts import CutNetwork, Witness
+from graphs.implied import Refutation
+from topoformer.outcome import Outcome, Phase
+from topoformer.schedulers import list_scheduling as ls
+from topoformer.schedulers.beam import Found, run_beam, state_cost, widest
+from topoformer.schedulers.problem import Problem, whole, window
+from topoformer.schedulers.stopper import Flag, Stopper
+
+CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.dfs, ls.bfs, ls.smallest, ls.critical_path, ls.random)
+CUT_SHARE = 0.3  # of the time, at most, goes into the first bound
+SPEED = 2e9  # units of state_cost a second, a low guess; replaced by what is measured
+WORTH_SAYING = 0.5  # seconds of compiling
+TINY = Graph.build("tiny", "abc", [[], [0], [0, 1]], [0, 1, 2], [1, 1, 1])
+WORKERS = max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+class Search:
+    """The state that the phases of a method share; each of them ends when :attr:`over`.
+
+    With ``steps`` the search is the same on any machine, if it ends before ``seconds`` do: a step is one state that a
+    beam keeps, or the like.
+    """
+
+    def __init__(self, graph: Graph, objective: Objective, seconds: float, seed: int, steps: int | None = None) -> None:
+        self.graph, self.objective, self.seconds, self.seed, self.steps = graph, objective, seconds, seed, steps
+        self.stopper = Stopper(time.monotonic() + seconds)
+        self.rng = np.random.default_rng(seed)
+        self.phases: list[Phase] = []
+        self.spent, self.speed = 0, SPEED
+        self.order: Order = CHEAP[0](graph, objective, seconds=seconds, seed=seed)
+        self.peak = peak_bytes(graph, self.order)
+        self.bound = footprint_bound(graph)
+        self.witness: Witness | Refutation | None = None
+        self._network: CutNetwork | None = None
+        self._compiled: set[Callable[[], object]] = set()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to find, or nothing left to find it with."""
+        spent = self.steps is not None and self.spent >= self.steps
+        return self.peak <= self.bound or spent or self.stopper.expired
+
+    @property
+    def searchable(self) -> bool:
+        """Whether ideals decide the cost, so that there is something to search."""
+        return self.objective.name == "memory" and self.graph.n > 0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Record what was known when this ended."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases.append(Phase(name, time.monotonic() - began, self.peak, self.bound))
+
+    def compile(self, kernels: Callable[[], object]) -> None:
+        """Have ``kernels`` compiled, or read from the cache, while the clock stands still.
+
+        On a new machine that takes longer than many a search is given.
+        """
+        if kernels in self._compiled:
+            return
+        self._compiled.add(kernels)
+        began = time.monotonic()
+        kernels()
+        took = time.monotonic() - began
+        self.stopper.deadline += took
+        if took > WORTH_SAYING:
+            self.phases.append(Phase("compiling", took, self.peak, self.bound))
+
+    def outcome(self) -> Outcome:
+        """The answer so far."""
+        return Outcome(self.order, self.bound, self.witness, tuple(self.phases), self.stopper.interrupted)
+
+    def offer(self, order: Order) -> bool:
+        """Take ``order`` if its peak is lower."""
+        peak = peak_bytes(self.graph, order)
+        if peak < self.peak:
+            self.order, self.peak = order, peak
+            return True
+        return False
+
+    def prove(self, bound: int, witness: Witness | Refutation | None = None) -> None:
+        """No order has a peak below ``bound``; without a witness because a search left nothing out."""
+        if bound > self.bound:
+            self.bound, self.witness = bound, witness
+
+    def policies(self) -> None:
+        """Ties keep the earlier one, so that the program's order stays where nothing is gained."""
+        self.compile(_compile_policies)
+        with self.phase("policies"):
+            lowest = self.objective(self.graph, self.order)
+            for policy in CHEAP[1:]:
+                if self.over:
+                    break
+                order = policy(self.graph, self.objective, seconds=self.seconds, seed=self.seed)
+                value = self.objective(self.graph, order)
+                if value < lowest:
+                    lowest, self.order, self.peak = value, order, peak_bytes(self.graph, order)
+
+    def cuts(self) -> None:
+        """Raise the bound by minimum cuts along the best order."""
+        self.compile(_compile_cuts)
+        if self.over:
+            return
+        with self.phase("cuts"):
+            if self._network is None:
+                self._network = CutNetwork(self.graph)
+            share = 1.0 if self.steps is not None else CUT_SHARE
+            deadline = time.monotonic() + share * self.stopper.left
+            bound, witness = cut_bound(self._network, self.order, floor=self.bound, deadline=deadline)
+            self.prove(bound, witness)
+
+    def fits(self, problem: Problem, width: int, share: float = 1.0, runs: int = 1) -> bool:
+        """Whether ``runs`` beams of this width take at most a share of what is left to spend, and fit into memory."""
+        states = len(problem.waits) * width * runs
+        if width > widest(problem) // min(WORKERS, runs):
+            return False
+        if self.steps is not None:
+            return states <= share * (self.steps - self.spent)
+        return states * state_cost(problem) / self.speed <= share * self.stopper.left
+
+    def run(self, tasks: Sequence["Task"]) -> list[Found]:
+        """Run beams, as many at once as there are cores."""
+        self.compile(_compile_beam)
+        found: list[Found] = []
+        for first in range(0, len(tasks), WORKERS):
+            batch = tasks[first : first + WORKERS]
+            began = time.monotonic()
+            results = self.stopper.map([task.run for task in batch])
+            took = time.monotonic() - began
+            self.spent += sum(result.states for result in results)
+            if took > 0.05:
+                most = max(r.states * state_cost(t.problem) for r, t in zip(results, batch, strict=True))
+                self.speed = most / took
+            found += results
+        return found
+
+    def whole_beams(self, width: int, *, floor: int, limit: int) -> bool:
+        """Beams over the whole graph from both ends; whether one of them found a better order."""
+        tasks = [Task(whole(self.graph, backwards=way), width, floor, limit) for way in (False, True)]
+        better = False
+        for task, found in zip(tasks, self.run(tasks), strict=True):
+            better = self.take(found, task) or better
+        return better
+
+    def take(self, found: Found, task: "Task") -> bool:
+        """What a beam over the whole graph says: a better order, or a higher bound where it left nothing out."""
+        better = found.nodes is not None and self.offer(found.nodes)
+        if found.complete and found.nodes is None:
+            self.prove(min(task.limit + 1, self.peak))
+        elif found.complete and task.floor <= self.bound:
+            self.prove(min(found.peak_bytes, self.peak))
+        return better
+
+
+class Task(NamedTuple):
+    """One beam to be run; see :func:`~topoformer.schedulers.beam.run_beam`."""
+
+    problem: Problem
+    width: int
+    floor: int
+    limit: int
+
+    def run(self, stop: Flag) -> Found:
+        """Run it, until ``stop`` is raised."""
+        return run_beam(self.problem, self.width, floor=self.floor, limit=self.limit, stop=stop)
+
+
+def _compile_policies() -> None:
+    for policy in CHEAP:
+        policy(TINY, OBJECTIVES["memory"], seconds=1.0, seed=0)
+    peak_bytes(TINY, simulate(TINY).order)
+
+
+def _compile_cuts() -> None:
+    cut_bound(CutNetwork(TINY), simulate(TINY).order)
+
+
+def _compile_beam() -> None:
+    for problem in (whole(TINY), whole(TINY, backwards=True), window(TINY, simulate(TINY).order, 0, 3, 0)):
+        run_beam(problem, 2, floor=0, limit=3, stop=np.zeros(1, np.int8))
