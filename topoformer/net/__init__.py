@@ -1,0 +1,1 @@
+"""The learned scheduler: an attention network over the graph whose scores of ready nodes make the order."""
