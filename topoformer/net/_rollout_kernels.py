@@ -283,21 +283,28 @@ def likelihood(g, policy, order, steps, safe, floor, coefficient, gradient):
 
 
 @njit(cache=True, nogil=True)
-def best_of(g, policy, safe, floor, ease, samples, seed, stop, best):
+def best_of(g, policy, safe, floor, samples, patience, seed, stop, best):
     """Greedy first, then samples under ever lower limits: (peak, number of samples begun). ``best`` is the best order.
 
-    Each sample must stay below the best peak so far and is given up at its first step that cannot. ``ease``: peaks
-    up to (1 - ease) times the best one count as equal. Setting ``stop[0]`` from another thread ends the search.
+    Each sample must stay below the best peak so far, up to which all peaks count as equal to it, and is given up at the
+    first step that cannot. So many as ``patience`` without a gain end the search, as does setting ``stop[0]``.
     """
     np.random.seed(seed)
     peak, _ = rollout(g, policy, GREEDY, safe, floor, UNLIMITED, g.rank, best)
     order = np.empty_like(best)
-    done = 1
-    while done < samples and peak > floor and not stop[0]:
-        target = min(max(floor, np.int64(peak * (1.0 - ease))), peak - 1)
-        found, _ = rollout(g, policy, SAMPLE, safe, target, peak - 1, g.rank, order)
-        if found >= 0:
-            peak = found
-            best[:] = order
+    done, gained = 1, 1
+    while done < samples and done - gained < patience and peak > floor and not stop[0]:
+        found, _ = rollout(g, policy, SAMPLE, safe, peak - 1, peak - 1, g.rank, order)
         done += 1
+        if found >= 0:
+            peak, gained = found, done
+            best[:] = order
     return peak, done
+
+
+@njit(cache=True, nogil=True)
+def sample(g, policy, safe, floor, seed, orders, peaks):
+    """Independent samples into ``orders``, int32[samples, n], and their peaks, int64[samples]."""
+    np.random.seed(seed)
+    for s in range(len(orders)):
+        peaks[s] = rollout(g, policy, SAMPLE, safe, floor, UNLIMITED, g.rank, orders[s])[0]

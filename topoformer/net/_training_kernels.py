@@ -62,11 +62,3 @@ def reinforce(g, policy, safe, floor, samples, subset, seed, scale, baseline, gr
         advantage = (costs[s] - mean) / spread
         if abs(advantage) > 1e-3:
             likelihood(g, policy, orders[s], steps[s] + 1, safe, floor, scale * advantage / samples, gradient)
-
-
-@njit(cache=True, nogil=True)
-def sample(g, policy, safe, floor, seed, orders, peaks):
-    """Independent samples into ``orders``, int32[samples, n], and their peaks, int64[samples]."""
-    np.random.seed(seed)
-    for s in range(len(orders)):
-        peaks[s] = rollout(g, policy, SAMPLE, safe, floor, UNLIMITED, g.rank, orders[s])[0]

@@ -12,6 +12,7 @@ from graphs.memory import memory_model
 from topoformer.net.features import canonical_ranks
 
 Float32Array = npt.NDArray[np.float32]
+MANY = 1 << 40  # more samples than there is time for
 
 
 class Instance(NamedTuple):
@@ -125,7 +126,12 @@ def follow(inst: Instance, order: Order, floor: int, *, safe: bool = True) -> Ro
     return Rollout(made, int(peak), int(at))
 
 
-EASE = 0.0  # of the best peak: by how much less a sample aims at
+class Best(NamedTuple):
+    """The best of several orders."""
+
+    order: Order  # int32[n]
+    peak_bytes: int
+    samples: int  # orders begun, the greedy one included
 
 
 def best_of(
@@ -135,20 +141,44 @@ def best_of(
     *,
     samples: int,
     seed: int,
+    patience: int = MANY,
     temperature: float = 1.0,
-    ease: float = EASE,
     stop: npt.NDArray[np.int8] | None = None,
-) -> Rollout:
-    """The best of the greedy order and ``samples - 1`` sampled ones; setting ``stop[0]``, int8[1], ends it early.
+) -> Best:
+    """The best of the greedy order and up to ``samples - 1`` sampled ones, each tried only as far as it can be better.
 
-    With a static policy a sample has exactly the probability of the exponential race: exp(score) over the sum of the
-    ready nodes', at each step.
+    It ends early where the peak reaches ``floor``, bytes, after ``patience`` samples without a gain, or when another
+    thread sets ``stop[0]``, int8[1].
     """
     from topoformer.net import _rollout_kernels as kernels
 
     best = np.empty(len(inst.alloc), np.int32)
     flag = np.zeros(1, np.int8) if stop is None else stop
-    peak, _ = kernels.best_of(
-        inst, policy.at(temperature), policy.safe, floor, ease, samples, seed % (1 << 32), flag, best
+    peak, done = kernels.best_of(
+        inst, policy.at(temperature), policy.safe, floor, samples, patience, seed % (1 << 32), flag, best
     )
-    return Rollout(best, int(peak), 0)
+    return Best(best, int(peak), int(done))
+
+
+def samples(inst: Instance, policy: Policy, floor: int, *, count: int, seed: int) -> tuple[Int32Array, Int64Array]:
+    """Independent orders, int32[count, n], and their peaks, int64[count].
+
+    Each has the probability prod over its choices of exp(score) / sum of the ready nodes' exp(score).
+    """
+    from topoformer.net import _rollout_kernels as kernels
+
+    orders, peaks = np.empty((count, len(inst.alloc)), np.int32), np.empty(count, np.int64)
+    kernels.sample(inst, policy.at(1.0), policy.safe, floor, seed % (1 << 32), orders, peaks)
+    return orders, peaks
+
+
+def log_likelihood(inst: Instance, policy: Policy, order: Order, floor: int) -> tuple[float, Float32Array]:
+    """Logarithm of that probability for an ``order`` that :func:`follow` or :func:`samples` made, and its gradient.
+
+    The gradient, float32[n, 1 + DYNAMIC], is by the priority and the weights of each node.
+    """
+    from topoformer.net import _rollout_kernels as kernels
+
+    gradient = np.zeros((len(order), 1 + kernels.DYNAMIC), np.float32)
+    total = kernels.likelihood(inst, policy.at(1.0), order, len(order), policy.safe, floor, 1.0, gradient)
+    return float(total), gradient

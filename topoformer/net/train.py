@@ -203,6 +203,7 @@ class Run:
                 "steps": self.trainer.step, "recipe": asdict(self.recipe), "seconds": round(elapsed),
                 "data": {"graphs": len(self.trainer.pool), "labelled_from": TRAIN_SEEDS, "unlabelled_from": UNLABELLED},
                 "hardware": hardware(self.trainer.device), "commit": commit(), "validation": gaps.table,
+                "examples": validation.examples(self.trainer.outputs),
             }  # fmt: skip
             save_weights(self.folder / self.recipe.size.decoder, self.trainer.average, about)
 

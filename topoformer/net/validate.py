@@ -18,6 +18,7 @@ from topoformer.schedulers.problem import whole
 
 SAMPLES = (16, 64)
 WIDTH = 1000  # of the beam that gaps are to
+EXAMPLES = 8  # graphs whose peaks are recorded one by one
 GROUPS = {  # of validation graphs: how many, and which
     "layered 500": (24, Draw(500, 500, layered_only=True)),
     "layered 250": (12, Draw(250, 250, layered_only=True)),
@@ -94,3 +95,14 @@ def _peaks(x: Item, out: Float32Array) -> list[int]:
     policy = policy_of(out)
     found = [greedy(x.inst, policy, x.floor).peak_bytes]
     return found + [best_of(x.inst, policy, x.floor, samples=count, seed=0).peak_bytes for count in SAMPLES]
+
+
+def examples(network: Callable[[Sequence[Item]], list[Float32Array]]) -> list[dict[str, int]]:
+    """Peaks on a few small validation graphs, for a test to find again: nodes, seed, greedy peak, best of 64."""
+    found = []
+    for number in range(EXAMPLES):
+        nodes, seed = 100 + 20 * number, VALID_SEEDS + 1000 + number
+        x = item(Draw(nodes, nodes, layered_only=True)(seed), seed)
+        peaks = _peaks(x, network([x])[0])
+        found.append({"nodes": nodes, "seed": seed, "greedy": peaks[0], f"best of {SAMPLES[-1]}": peaks[-1]})
+    return found
