@@ -37,6 +37,8 @@ SCHEDULERS: dict[str, str] = {
     "beam": "topoformer.schedulers.portfolio:beam",
     "local_search": "topoformer.schedulers.portfolio:local_search",
     "cuts": "topoformer.schedulers.portfolio:cuts",
+    "topoformer": "topoformer.schedulers.learned:topoformer",
+    "topoformer-sample": "topoformer.schedulers.learned:sample",
     "program": "topoformer.schedulers.list_scheduling:program",
     "lpmf": "topoformer.schedulers.list_scheduling:lpmf",
     "net_change": "topoformer.schedulers.list_scheduling:net_change",

@@ -5,7 +5,6 @@ import numpy.typing as npt
 
 from graphs import Graph, Kind
 from graphs.csr import CSR, Int32Array, transposed
-from graphs.graph import FREED_KINDS
 from graphs.memory import memory_model
 from topoformer.net.relations import Bits, ancestor_bits
 
@@ -34,7 +33,7 @@ def features(graph: Graph, bits: Bits | None = None) -> Features:
     """Features of the nodes, each over its maximum in the graph but for the last three; O(n (n + entries))."""
     from topoformer.net import _encode_kernels as kernels
 
-    n = graph.n
+    n, count = graph.n, max(graph.n, 1)
     known = ancestor_bits(graph) if bits is None else bits
     steps = memory_model(graph).steps
     node = np.repeat(np.arange(n), np.diff(steps.ptr))
@@ -44,14 +43,13 @@ def features(graph: Graph, bits: Bits | None = None) -> Features:
     freed = np.bincount(node, size, n)
     alone = np.bincount(node, size * (uses == 1), n)
     written = np.flatnonzero(graph.writer >= 0)
-    kept = np.isin(graph.kind, FREED_KINDS, invert=True)
     kept_bytes = np.bincount(graph.writer[written], (graph.size * (graph.kind == Kind.OUTPUT))[written], n)
     readers = np.bincount(graph.writer[written], steps.uses[written], n)
     read = np.bincount(graph.reads.row_of, graph.size[graph.reads.idx], n)
     depth, height = kernels.longest_paths(*graph.preds), kernels.longest_paths_on(*graph.succs)
     before, after = kernels.relatives(known)
-    rows = transposed(_freed_reads(graph), graph.k)
-    early, late = kernels.live_around(known, graph.writer, graph.size, kept & (graph.kind == Kind.OUTPUT), *rows)
+    rows = transposed(CSR(steps.ptr, steps.idx), graph.k)
+    early, late = kernels.live_around(known, graph.writer, graph.size, graph.kind == Kind.OUTPUT, *rows)
     highest = max(float(early.max(initial=0)), float(late.max(initial=0)), 1.0)
     longest = max(float((depth + height).max(initial=0)), 1.0)
     columns = [
@@ -60,18 +58,14 @@ def features(graph: Graph, bits: Bits | None = None) -> Features:
         (alloc - drop - alone) / unit, (alloc - drop - freed) / unit, _scaled(readers),
         _scaled(graph.preds.lengths), _scaled(graph.succs.lengths),
         depth / longest, height / longest, 1.0 - (depth + height) / longest,
-        before / n, after / n, 1.0 - (before + after + 1) / n,
+        before / count, after / count, 1.0 - (before + after + 1) / count,
         early / highest, late / highest, (late - early) / highest,
-        np.full(n, np.log(n) / 10), np.full(n, len(graph.preds.idx) / (10 * n)), np.full(n, alloc.mean() / unit),
+        np.full(n, np.log(count) / 10), np.full(n, len(graph.preds.idx) / (10 * count)),
+        np.full(n, alloc.sum() / (count * unit)),
     ]  # fmt: skip
     # Some graphs have values far out of what is usual (a node read by all): they must not drown the rest.
     found: Features = np.clip(np.stack(columns, axis=1), -4.0, 4.0).astype(np.float32)
     return found
-
-
-def _freed_reads(graph: Graph) -> CSR:
-    steps = memory_model(graph).steps
-    return CSR(steps.ptr, steps.idx)
 
 
 def canonical_ranks(graph: Graph) -> Int32Array:

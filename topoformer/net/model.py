@@ -94,7 +94,7 @@ class Attention(nn.Module):
         b, n, _ = h.shape
         q, k, v = self.qkv(h).view(b, n, 3, len(RELATIONS), self.head).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=masks.bias.to(q.dtype)) * masks.any.to(q.dtype)
-        return self.out(mixed.transpose(1, 2).reshape(b, n, -1))
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):

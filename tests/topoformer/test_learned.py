@@ -1,0 +1,91 @@
+"""The learned methods as a user meets them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphs import check_order, peak_bytes, simulate
+from graphs.synthetic import layered, randwire, series_parallel
+from tests.strategies import random_graph
+from topoformer.net import windows
+from topoformer.schedulers import learned
+from topoformer.scheduling import schedule
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_it_beats_the_list_policies_on_layered_graphs():
+    gains = []
+    for seed in range(700_000, 700_008):
+        graph = layered(200, seed=seed)
+        own = schedule(graph, "topoformer", seconds=0.1).method_cost.peak_bytes
+        rivals = [
+            schedule(graph, name, seconds=0.1).method_cost.peak_bytes for name in ("lpmf", "net_change", "dfs", "bfs")
+        ]
+        gains.append(own / min(rivals))
+    assert np.mean(gains) < 0.97
+
+
+def test_sampling_is_never_worse_than_greedy_and_says_what_it_did():
+    for graph in (layered(120, seed=700_001), randwire(90, seed=700_002), series_parallel(80, seed=700_003)):
+        greedy = schedule(graph, "topoformer", seconds=0.2)
+        best = schedule(graph, "topoformer-sample", seconds=0.2, seed=1)
+        assert best.method_cost.peak_bytes <= greedy.method_cost.peak_bytes
+        assert best.phases[0].peak_bytes == greedy.method_cost.peak_bytes
+        assert best.phases[-1].name.endswith(" samples")
+
+
+def test_a_step_cap_gives_the_same_answer_again():
+    graph = layered(150, seed=700_004)
+    one, two = (schedule(graph, "topoformer-sample", seconds=100.0, seed=5, steps=40) for _ in range(2))
+    assert one.order.tolist() == two.order.tolist()
+    assert one.phases[-1].name == "40 samples"
+
+
+@pytest.fixture
+def small_stretches(monkeypatch):
+    monkeypatch.setattr(windows, "LARGEST", 30)
+    monkeypatch.setattr(windows, "LEAST", 15)
+
+
+def test_stretches_cover_the_order(small_stretches):
+    for nodes in (31, 44, 45, 46, 59, 60, 61, 100, 333):
+        found = windows.stretches(simulate(layered(nodes, seed=1)))
+        assert [first for first, _ in found] == [0, *(last for _, last in found[:-1])]
+        assert found[-1][1] == nodes
+        assert all(last - first <= 30 for first, last in found)
+
+
+def test_a_stretch_needs_as_much_by_itself_as_in_its_order():
+    graphs = [g for seed in range(40) if (g := random_graph(seed, max_nodes=25)).n > 6]
+    for graph in [*graphs, layered(60, seed=2)]:
+        profile = simulate(graph)
+        for first, last in ((0, graph.n // 2), (graph.n // 3, graph.n - 1), (graph.n // 2, graph.n)):
+            part, nodes = windows.stretch_graph(graph, profile.order, first, last)
+            places = np.searchsorted(nodes, profile.order[first:last])
+            inside = simulate(part, places)
+            held = profile.step_bytes[first:last] - inside.step_bytes
+            assert (held >= 0).all()
+            assert len(np.unique(held)) <= 1  # the rest of the graph holds the same bytes throughout
+
+
+def test_large_graphs_are_ordered_by_stretches(small_stretches):
+    for graph in (layered(100, seed=3), series_parallel(95, seed=1)):
+        base = windows.base_profile(graph).peak_bytes
+        for method, steps in ((learned.topoformer, {}), (learned.sample, {"steps": 20})):
+            answer = method(graph, None, seconds=5.0, seed=0, **steps)
+            order = check_order(graph, getattr(answer, "order", answer))
+            assert peak_bytes(graph, order) <= base
+
+
+def test_inference_imports_neither_pytorch_nor_pytorch_geometric():
+    code = (
+        "import sys, topoformer\nfrom graphs.synthetic import layered\n"
+        "topoformer.schedule(layered(20, seed=1), 'topoformer-sample', seconds=0.1)\n"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not {"torch", "torch_geometric"} & set(found.stdout.split())

@@ -1,0 +1,66 @@
+"""The Topoformer's methods: the order of its highest scores, and the best of many that are drawn by its scores."""
+
+import time
+from functools import partial
+
+import numpy as np
+
+from graphs import Graph, Order, peak_bytes, simulate
+from graphs.bound import cut_bound, footprint_bound
+from graphs.cost import Objective
+from graphs.cuts import CutNetwork
+from topoformer import net
+from topoformer.net import windows
+from topoformer.net.decode import MANY, Best, best_of, floor_of, greedy, instance
+from topoformer.outcome import Outcome, Phase
+from topoformer.schedulers.stopper import Stopper
+
+PATIENCE = 4096  # samples without a gain after which there is little hope for more
+CUT_SHARE = 0.2  # of the time, at most, goes into the bound, which may end the search at once
+
+
+def topoformer(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order:  # noqa: ARG001
+    """The trained network's greedy order: near the best in milliseconds."""
+    if graph.n <= windows.LARGEST:
+        return greedy(instance(graph), net.scores(graph), floor_of(graph)).order
+    return _by_stretches(graph, Stopper(float("inf")), samples=1, seed=0)
+
+
+def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
+    """The best of as many orders as there is time to draw by the trained network's scores."""
+    began = time.monotonic()
+    stopper = Stopper(began + seconds)
+    if graph.n > windows.LARGEST:
+        order = _by_stretches(graph, stopper, samples=64 if steps is None else steps, seed=seed)
+        return Outcome(order, footprint_bound(graph))
+    policy, inst, floor = net.scores(graph), instance(graph), floor_of(graph)
+    first = greedy(inst, policy, floor)
+    phases = [Phase("greedy", time.monotonic() - began, first.peak_bytes, floor)]
+    limit = min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds)
+    bound, witness = cut_bound(CutNetwork(graph), first.order, floor=floor, deadline=limit)
+    drawing = time.monotonic()
+    draw = partial(best_of, inst, policy, bound, samples=MANY if steps is None else steps, seed=seed, patience=PATIENCE)
+    found: Best = stopper.call(lambda stop: draw(stop=stop))
+    phases.append(Phase(f"{found.samples} samples", time.monotonic() - drawing, found.peak_bytes, bound))
+    return Outcome(found.order, bound, witness, tuple(phases))
+
+
+def _by_stretches(graph: Graph, stopper: Stopper, *, samples: int, seed: int) -> Order:
+    """A cheap order, each of its stretches put in the network's order where that is no worse."""
+    profile = windows.base_profile(graph)
+    order = profile.order.copy()
+    for first, last in windows.stretches(profile):
+        if stopper.expired:
+            break
+        part, nodes = windows.stretch_graph(graph, profile.order, first, last)
+        draw = partial(best_of, instance(part), net.scores(part), floor_of(part), samples=samples, seed=seed)
+        found: Best = stopper.call(lambda stop, draw=draw: draw(stop=stop))  # type: ignore[misc]
+        if found.peak_bytes <= peak_bytes(part, _places(nodes, profile.order[first:last])):
+            order[first:last] = nodes[found.order]
+    return order if simulate(graph, order).peak_bytes <= profile.peak_bytes else profile.order.copy()
+
+
+def _places(nodes: Order, order: Order) -> Order:
+    """Where in the sorted ``nodes`` each node of ``order`` stands."""
+    found: Order = np.searchsorted(nodes, order).astype(np.int32)
+    return found
