@@ -87,7 +87,7 @@ def too_long(path, source):
     """One line for the file or each function in it that is longer than the house rules allow."""
     lines = source.count("\n")
     found = [f"{path} has {lines} lines"] if lines > LINES else []
-    limit = KERNEL_LINES if path.endswith("/_kernels.py") else FUNCTION_LINES
+    limit = KERNEL_LINES if path.endswith("_kernels.py") else FUNCTION_LINES
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= limit:
             found.append(f"{path}:{node.lineno} {node.name} has {node.end_lineno - node.lineno + 1} lines")

@@ -292,7 +292,7 @@ def _methods(_: argparse.Namespace) -> int:
     from topoformer.scheduling import SCHEDULERS, scheduler_named, summary
 
     for name in SCHEDULERS:
-        print(f"{name:14} {summary(scheduler_named(name))}")
+        print(f"{name:17} {summary(scheduler_named(name))}")
     return DONE
 
 

@@ -39,6 +39,7 @@ SCHEDULERS: dict[str, str] = {
     "cuts": "topoformer.schedulers.portfolio:cuts",
     "topoformer": "topoformer.schedulers.learned:topoformer",
     "topoformer-sample": "topoformer.schedulers.learned:sample",
+    "topoformer-beam": "topoformer.schedulers.learned:beam",
     "program": "topoformer.schedulers.list_scheduling:program",
     "lpmf": "topoformer.schedulers.list_scheduling:lpmf",
     "net_change": "topoformer.schedulers.list_scheduling:net_change",

@@ -293,7 +293,7 @@ def best_of(g, policy, safe, floor, samples, patience, seed, stop, best):
     peak, _ = rollout(g, policy, GREEDY, safe, floor, UNLIMITED, g.rank, best)
     order = np.empty_like(best)
     done, gained = 1, 1
-    while done < samples and done - gained < patience and peak > floor and not stop[0]:
+    while done < samples and done - gained < patience and peak > max(floor, g.start) and not stop[0]:
         found, _ = rollout(g, policy, SAMPLE, safe, peak - 1, peak - 1, g.rank, order)
         done += 1
         if found >= 0:

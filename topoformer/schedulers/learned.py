@@ -12,10 +12,14 @@ from graphs.cuts import CutNetwork
 from topoformer import net
 from topoformer.net import windows
 from topoformer.net.decode import MANY, Best, best_of, floor_of, greedy, instance
+from topoformer.net.guided import Guided, guided_beam
 from topoformer.outcome import Outcome, Phase
 from topoformer.schedulers.stopper import Stopper
 
 PATIENCE = 4096  # samples without a gain after which there is little hope for more
+FIRST = 64  # samples before the first beam
+NARROW, WIDER, WIDEST = 32, 2, 1 << 14  # beams: the next one is wider where one found nothing
+EASE = 0.02  # of the best peak: by how much less a beam aims at
 CUT_SHARE = 0.2  # of the time, at most, goes into the bound, which may end the search at once
 
 
@@ -43,6 +47,33 @@ def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, ste
     found: Best = stopper.call(lambda stop: draw(stop=stop))
     phases.append(Phase(f"{found.samples} samples", time.monotonic() - drawing, found.peak_bytes, bound))
     return Outcome(found.order, bound, witness, tuple(phases))
+
+
+def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
+    """A few drawn orders, then wider and wider beams over the moves that the trained network finds likely."""
+    began = time.monotonic()
+    stopper = Stopper(began + seconds)
+    if graph.n > windows.LARGEST:
+        return Outcome(_by_stretches(graph, stopper, samples=FIRST, seed=seed), footprint_bound(graph))
+    policy, inst, floor = net.scores(graph), instance(graph), floor_of(graph)
+    first: Best = stopper.call(lambda stop: best_of(inst, policy, floor, samples=FIRST, seed=seed, stop=stop))
+    order, peak = first.order, first.peak_bytes
+    phases = [Phase(f"{first.samples} samples", time.monotonic() - began, peak, floor)]
+    limit = min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds)
+    bound, witness = cut_bound(CutNetwork(graph), order, floor=floor, deadline=limit)
+    width, states = NARROW, 0
+    while peak > bound and width <= WIDEST and not stopper.expired and (steps is None or states < steps):
+        started = time.monotonic()
+        aim = max(bound, int(peak * (1 - EASE)))
+        search = partial(guided_beam, inst, policy, width, floor=min(aim, peak - 1), limit=peak - 1)
+        found: Guided = stopper.call(lambda stop, search=search: search(stop=stop))  # type: ignore[misc]
+        states += max(found.states, 1)
+        if found.order is not None:
+            order, peak = found.order, found.peak_bytes
+        phases.append(Phase(f"beam {width}", time.monotonic() - started, peak, bound))
+        if found.order is None:
+            width *= WIDER
+    return Outcome(order, bound, witness, tuple(phases))
 
 
 def _by_stretches(graph: Graph, stopper: Stopper, *, samples: int, seed: int) -> Order:

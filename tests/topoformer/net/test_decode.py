@@ -13,6 +13,7 @@ from tests.topoformer.net.common import renumbered
 from topoformer import net
 from topoformer.net import _rollout_kernels as kernels
 from topoformer.net.decode import Policy, best_of, floor_of, follow, greedy, instance, log_likelihood, samples
+from topoformer.net.guided import guided_beam
 
 GRAPHS = [g for seed in range(25) if (g := random_graph(seed, max_nodes=12)).n] + [layered(40, seed=1)]
 
@@ -188,6 +189,29 @@ def test_the_best_of_many_ends_at_the_floor_and_when_patience_is_over():
     assert best_of(inst, chosen, first.peak_bytes, samples=50, seed=1).samples == 1
     assert best_of(inst, chosen, 0, samples=10**6, patience=30, seed=1).samples < 10**4
     assert best_of(inst, chosen, 0, samples=50, seed=1, stop=np.ones(1, np.int8)).samples == 1
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_guided_beam_that_leaves_nothing_out_is_exact(graph):
+    inst, chosen = instance(graph), policy(graph, 5)
+    found = guided_beam(inst, chosen, 4096 if graph.n <= 12 else 8, branching=graph.n)
+    assert found.peak_bytes == peak_bytes(graph, check_order(graph, found.order))
+    if graph.n <= 12:
+        assert found.peak_bytes == (best := oracle.best_peak(graph))
+        assert guided_beam(inst, chosen, 4096, branching=graph.n, limit=best - 1).order is None
+        assert guided_beam(inst, chosen, 4096, branching=graph.n, floor=best, limit=best).peak_bytes == best
+    assert guided_beam(inst, chosen, 4, stop=np.ones(1, np.int8)).order is None
+
+
+def test_a_narrow_guided_beam_is_legal_and_better_than_greedy_on_average():
+    gains = []
+    for seed in range(8):
+        graph = layered(120, seed=800_000 + seed)
+        inst, chosen = instance(graph), net.scores(graph)
+        found = guided_beam(inst, chosen, 16)
+        assert found.peak_bytes == peak_bytes(graph, check_order(graph, found.order))
+        gains.append(found.peak_bytes / greedy(inst, chosen, 0).peak_bytes)
+    assert np.mean(gains) < 1.0
 
 
 @pytest.mark.parametrize("decoder", ["dynamic", "static"])
