@@ -10,6 +10,7 @@ SUITES = {
     "inductor": "peaks and seconds beside PyTorch Inductor's own memory pass",
     "learned": "gaps and milliseconds of the learned methods, their controls and the unguided beam",
     "curve": "the learning curve of the shipped weights, drawn into bench/results",
+    "recipe": "ten minutes of training on a CPU against methods that need none",
     "device_peaks": "predicted peaks against what the allocator of a device counted",
 }
 

@@ -25,6 +25,7 @@ from topoformer.schedulers import list_scheduling as ls
 from topoformer.schedulers.beam import UNLIMITED, run_beam
 from topoformer.schedulers.problem import whole
 
+MEMORY = OBJECTIVES["memory"]
 FIRST_SEED = 1000
 GRAPHS = ((250, 32), (500, 32), (1000, 8), (2000, 8))  # nodes, and how many graphs of that size
 WIDE = 1000
@@ -101,35 +102,39 @@ def unguided(graph: Graph, width: int) -> Order:
 
 def methods() -> dict[str, Method]:
     """What is compared, by the name of its row."""
-    found: dict[str, Method] = {name: partial(_policy, policy) for name, policy in _POLICIES.items()}
+    found: dict[str, Method] = {name: partial(list_policy, policy) for name, policy in _POLICIES.items()}
     found |= {f"unguided beam {width}": partial(unguided, width=width) for width in (32, 100)}
     controls = {"no weights": no_weights, "hand-set weights": hand_set, "trained weights": trained}
-    found |= {f"{name}, best of 64": partial(_sampled, policy, 64) for name, policy in controls.items()}
+    found |= {f"{name}, best of 64": partial(sampled, policy, 64) for name, policy in controls.items()}
     for decoder in ("static", "dynamic"):
         scores = partial(net.scores, decoder=decoder)
-        found |= {f"{decoder} network, greedy": partial(_greedy, scores)}
-        found |= {f"{decoder} network, best of {n}": partial(_sampled, scores, n) for n in (16, 64, 256)}
-    found |= {f"network, guided beam {width}": partial(_guided, net.scores, width) for width in (32, 100)}
-    found |= {f"trained weights, guided beam {width}": partial(_guided, trained, width) for width in (32, 100)}
+        found |= {f"{decoder} network, greedy": partial(decoded, scores)}
+        found |= {f"{decoder} network, best of {n}": partial(sampled, scores, n) for n in (16, 64, 256)}
+    found |= {f"network, guided beam {width}": partial(guided, net.scores, width) for width in (32, 100)}
+    found |= {f"trained weights, guided beam {width}": partial(guided, trained, width) for width in (32, 100)}
     return found
 
 
 _POLICIES = {"LPMF": ls.lpmf, "net change": ls.net_change, "BFS": ls.bfs, "DFS": ls.dfs}
 
 
-def _policy(policy: ls.Policy, graph: Graph) -> Order:
-    return policy(graph, OBJECTIVES["memory"], seconds=1.0, seed=0)
+def list_policy(policy: ls.Policy, graph: Graph) -> Order:
+    """A list policy's order."""
+    return policy(graph, MEMORY, seconds=1.0, seed=0)
 
 
-def _greedy(scores: Callable[[Graph], Policy], graph: Graph) -> Order:
+def decoded(scores: Callable[[Graph], Policy], graph: Graph) -> Order:
+    """The greedy order of a network or a control."""
     return greedy(instance(graph), scores(graph), floor_of(graph)).order
 
 
-def _sampled(scores: Callable[[Graph], Policy], count: int, graph: Graph) -> Order:
+def sampled(scores: Callable[[Graph], Policy], count: int, graph: Graph) -> Order:
+    """The best of its greedy order and some samples."""
     return best_of(instance(graph), scores(graph), floor_of(graph), samples=count, seed=0).order
 
 
-def _guided(scores: Callable[[Graph], Policy], width: int, graph: Graph) -> Order:
+def guided(scores: Callable[[Graph], Policy], width: int, graph: Graph) -> Order:
+    """What a beam finds that tries its likeliest moves."""
     found = guided_beam(instance(graph), scores(graph), width, floor=floor_of(graph))
     assert found.order is not None
     return found.order

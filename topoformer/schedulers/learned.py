@@ -8,7 +8,7 @@ import numpy as np
 from graphs import Graph, Order, peak_bytes, simulate
 from graphs.bound import cut_bound, footprint_bound
 from graphs.cost import Objective
-from graphs.cuts import CutNetwork
+from graphs.cuts import CutNetwork, Witness
 from topoformer import net
 from topoformer.net import windows
 from topoformer.net.decode import MANY, Best, best_of, floor_of, greedy, instance
@@ -40,13 +40,14 @@ def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, ste
     policy, inst, floor = net.scores(graph), instance(graph), floor_of(graph)
     first = greedy(inst, policy, floor)
     phases = [Phase("greedy", time.monotonic() - began, first.peak_bytes, floor)]
-    limit = min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds)
-    bound, witness = cut_bound(CutNetwork(graph), first.order, floor=floor, deadline=limit)
+    proof = _Proof(graph, floor)
+    bound = proof.raised(first.order, min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds))
     drawing = time.monotonic()
     draw = partial(best_of, inst, policy, bound, samples=MANY if steps is None else steps, seed=seed, patience=PATIENCE)
     found: Best = stopper.call(lambda stop: draw(stop=stop))
     phases.append(Phase(f"{found.samples} samples", time.monotonic() - drawing, found.peak_bytes, bound))
-    return Outcome(found.order, bound, witness, tuple(phases))
+    proof.raised(found.order, stopper.deadline)
+    return Outcome(found.order, proof.bound, proof.witness, tuple(phases))
 
 
 def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
@@ -59,8 +60,8 @@ def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps
     first: Best = stopper.call(lambda stop: best_of(inst, policy, floor, samples=FIRST, seed=seed, stop=stop))
     order, peak = first.order, first.peak_bytes
     phases = [Phase(f"{first.samples} samples", time.monotonic() - began, peak, floor)]
-    limit = min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds)
-    bound, witness = cut_bound(CutNetwork(graph), order, floor=floor, deadline=limit)
+    proof = _Proof(graph, floor)
+    bound = proof.raised(order, min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds))
     width, states = NARROW, 0
     while peak > bound and width <= WIDEST and not stopper.expired and (steps is None or states < steps):
         started = time.monotonic()
@@ -73,7 +74,23 @@ def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps
         phases.append(Phase(f"beam {width}", time.monotonic() - started, peak, bound))
         if found.order is None:
             width *= WIDER
-    return Outcome(order, bound, witness, tuple(phases))
+    proof.raised(order, stopper.deadline)
+    return Outcome(order, proof.bound, proof.witness, tuple(phases))
+
+
+class _Proof:
+    """What minimum cuts say of a graph so far; none is asked for twice."""
+
+    def __init__(self, graph: Graph, floor: int) -> None:
+        self.network, self.bound = CutNetwork(graph), floor
+        self.witness: Witness | None = None
+
+    def raised(self, order: Order, deadline: float) -> int:
+        """The bound after cuts along ``order``, as many as there is time for."""
+        bound, witness = cut_bound(self.network, order, floor=self.bound, deadline=deadline)
+        if witness is not None:
+            self.bound, self.witness = bound, witness
+        return self.bound
 
 
 def _by_stretches(graph: Graph, stopper: Stopper, *, samples: int, seed: int) -> Order:
