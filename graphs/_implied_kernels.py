@@ -302,13 +302,13 @@ def _record(v, found, before, after, arcs, at, number):
         if has(after[first], second):
             continue
         arcs[number, 0], arcs[number, 1], at[number] = first, second, v
-        _precede(first, second, before, after)
+        precede(first, second, before, after)
         number += 1
     return number
 
 
 @njit(cache=True)
-def _precede(u, v, before, after):
+def precede(u, v, before, after):
     """Close ``before`` and ``after`` (each node's ancestors, descendants) under ``u`` before ``v``."""
     n, words = before.shape
     for a in range(n):

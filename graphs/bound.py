@@ -3,12 +3,14 @@
 import time
 
 import numpy as np
+import numpy.typing as npt
 
 from graphs.csr import Int32Array
 from graphs.cuts import CutNetwork, Witness, cut_witness
 from graphs.graph import Graph, Kind, Order
 from graphs.implied import Refutation
 from graphs.memory import memory_model, simulate
+from graphs.reductions import IMPLIED, TWIN, holds
 
 
 def footprint_bound(graph: Graph) -> int:
@@ -77,17 +79,36 @@ def _flow_adds_up(graph: Graph, witness: Witness) -> bool:
 def _refutes(graph: Graph, proof: Refutation) -> bool:
     """Whether each precedence follows from those before it, and the bound from all of them."""
     network, pairs = CutNetwork(graph), proof.pairs
-    if pairs.shape != (len(proof.at), 2) or not ((pairs >= 0) & (pairs < graph.n)).all():
+    nodes = np.concatenate([pairs.ravel(), proof.at, [proof.node]])
+    if pairs.shape != (len(proof.at), 2) or not ((nodes >= 0) & (nodes < graph.n)).all():
         return False
-    for i, (first, second) in enumerate(pairs.tolist()):
-        node = int(proof.at[i])
-        if node not in (first, second):
+    reached = _closure(graph)
+    rows = zip(pairs.tolist(), proof.at.tolist(), proof.rules.tolist(), strict=True)
+    for i, ((first, second), node, rule) in enumerate(rows):
+        if rule != IMPLIED:
+            twins_first = rule != TWIN or bool((proof.rules[:i] == TWIN).all())
+            sound = twins_first and holds(graph, reached, first, second, rule)
+        else:
+            # were they the other way round, `first` would be missing where `second` runs, or `second` be there before
+            held = ([], [first]) if node == second else ([second], [])
+            sound = node in (first, second) and _least_step(network, node, pairs[:i], *held) >= proof.bytes
+        if not sound:
             return False
-        # were they the other way round, `first` would be missing where `second` runs, or `second` be there before it
-        held = ([], [first]) if node == second else ([second], [])
-        if _least_step(network, node, pairs[:i], *held) < proof.bytes:
-            return False
+        ahead = reached[:, first].copy()
+        ahead[first] = True
+        reached[ahead] |= reached[second]
+        reached[ahead, second] = True
     return _least_step(network, proof.node, pairs, [], []) >= proof.bytes
+
+
+def _closure(graph: Graph) -> npt.NDArray[np.bool_]:
+    """Which nodes run after which, bool[n, n]: row u holds what comes after u."""
+    reached = np.zeros((graph.n, graph.n), np.bool_)
+    for u in range(graph.n - 1, -1, -1):
+        for v in graph.succs.row(u):
+            reached[u] |= reached[v]
+            reached[u, v] = True
+    return reached
 
 
 def _least_step(network: CutNetwork, node: int, pairs: Int32Array, inside: list[int], outside: list[int]) -> int:

@@ -63,7 +63,7 @@ def test_windows_are_solved_exactly_in_place(seed):
     order = graphs.program_order(graph)
     profile = graphs.simulate(graph, order)
     first, last = 1, graph.n - 1
-    problem = window(graph, order, first, last, int(profile.live_bytes[first - 1]) if graph.n else 0)
+    problem = window(graph, order, first, last)
     found = beam(problem, 1 << 11)
     again = graphs.simulate(graph, np.concatenate([order[:first], found.nodes, order[last:]]))
     assert found.complete
@@ -91,7 +91,7 @@ def test_a_raised_flag_ends_a_beam():
 def test_whole_graphs_and_windows_run_the_same_compiled_beam():
     graph = layered(30, seed=0)
     order = graphs.program_order(graph)
-    for problem in (whole(graph), window(graph, order, 5, 25, int(graphs.simulate(graph, order).live_bytes[4]))):
+    for problem in (whole(graph), window(graph, order, 5, 25)):
         assert beam(problem, 8).nodes is not None
     assert len(_beam_kernels.beam.signatures) <= 2  # 16-bit and 32-bit counts
 
@@ -124,3 +124,23 @@ def test_errors_come_through():
 
     with pytest.raises(ValueError, match="no"):
         Stopper(deadline=float("inf")).call(fails)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("climbs", [1, 4])
+def test_safe_moves_of_several_nodes_lose_nothing(backwards, climbs):
+    fewer = 0
+    for seed in range(700):
+        graph = random_graph(seed)
+        best = oracle.best_peak(graph)
+        problem = whole(graph, backwards=backwards)
+        plain = run_beam(problem, 1 << 9, floor=best, limit=best, stop=no_stop())
+        found = run_beam(problem, 1 << 9, floor=best, limit=best, stop=no_stop(), climbs=climbs)
+        assert found.complete
+        assert found.states <= plain.states
+        fewer += found.states < plain.states
+        if graph.n:
+            assert oracle.peak(graph, found.nodes.tolist()) == best, f"graph {seed}"
+            below = run_beam(problem, 1 << 9, floor=best - 1, limit=best - 1, stop=no_stop(), climbs=climbs)
+            assert below.nodes is None
+    assert fewer > 20

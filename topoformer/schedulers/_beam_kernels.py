@@ -8,23 +8,7 @@ States of one level have run equally many nodes, so that equal ideals meet there
 import numpy as np
 from numba import njit
 
-
-@njit(cache=True)
-def cost_of(node, graph, left):
-    """(Bytes that ``node``'s step adds while it runs, and those that it adds to what is live afterwards).
-
-    A tensor comes to life with its writer and is freed with its last reader; going backwards it comes to life with the
-    first reader met, its last, and is gone with its writer.
-    """
-    _, _, ptr, idx, size, alloc, drop, turn, backwards = graph
-    read = 0
-    for entry in range(ptr[node], ptr[node + 1]):
-        tensor = np.uint32(idx[entry])
-        if left[tensor] == turn[tensor]:
-            read += size[tensor]
-    if backwards:
-        return alloc[node] + read, alloc[node] - drop[node] + read
-    return alloc[node], alloc[node] - drop[node] - read
+from topoformer.schedulers._descent_kernels import cost_of, descends
 
 
 @njit(cache=True)
@@ -49,24 +33,33 @@ def _run(node, graph, waits, left, ready, count):
 
 
 @njit(cache=True)
-def _children(state, graph, left, ready, count, live, peak, floor, limit, found, made):
+def _children(state, graph, states, floor, limit, climbs, room, found, made):
     """Append one state's children within ``limit`` to ``found``; a safe move is the only child there need be."""
     nodes, parents, lives, peaks = found
+    waits, left, ready, counts, live, peak = states
+    budget = max(peak[state], floor)
     first = made
-    for i in range(count):
-        node = ready[i]
-        step, net = cost_of(node, graph, left)
-        step += live
-        if step > limit:
-            continue
-        safe = net <= 0 and step <= max(peak, floor)
-        if safe:
-            made = first
-        nodes[made], parents[made] = node, state
-        lives[made], peaks[made] = live + net, max(peak, step)
-        made += 1
-        if safe:
-            break
+    for several in range(2 if climbs else 1):
+        for i in range(counts[state]):
+            node = ready[state, i]
+            step, net = cost_of(node, graph, left[state])
+            step += live[state]
+            if step > limit:
+                continue
+            safe = step <= budget and net <= 0
+            if several:
+                if step > budget or not descends(
+                    node, graph, waits[state], left[state], live[state], budget, climbs, room[0], room[1]
+                ):
+                    continue
+                safe = True
+            if safe:
+                made = first
+            nodes[made], parents[made] = node, state
+            lives[made], peaks[made] = live[state] + net, max(peak[state], step)
+            made += 1
+            if safe:
+                return made
     return made
 
 
@@ -137,12 +130,13 @@ def _select(kept, keep, found, floor, width):
 
 
 @njit(cache=True, nogil=True)
-def beam(graph, start, levels, width, floor, limit, zobrist, stop):
+def beam(graph, start, levels, width, floor, limit, climbs, zobrist, stop):
     """(moves, peak, whether all ideals within ``limit`` were seen, number of states made).
 
     ``start``: (waits, left, ready nodes, live bytes) of the state to begin with; nodes outside of the search wait for
-    ever. Peaks up to ``floor`` count as equal. ``moves``, int32[levels], is the best sequence found, its peak -1 if
-    there is none. Setting ``stop[0]`` from another thread ends the search.
+    ever. Peaks up to ``floor`` count as equal. Safe moves of several nodes have at most ``climbs`` climbs. ``moves``,
+    int32[levels], is the best sequence found, its peak -1 if there is none. Setting ``stop[0]`` from another thread
+    ends the search.
     """
     waits0, left0, ready0, live0 = start
     n, k = len(waits0), len(left0)
@@ -155,15 +149,15 @@ def beam(graph, start, levels, width, floor, limit, zobrist, stop):
     waits[0, 0], left[0, 0], counts[0, 0], live[0, 0] = waits0, left0, len(ready0), live0
     ready[0, 0, : len(ready0)] = ready0
     states, now, complete, total = 1, 0, True, 0
+    scratch = np.empty((2, n), np.int32)
     for level in range(levels):
         room = 0
         for s in range(states):
             room += counts[now, s]
         found = (np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int64), np.empty(room, np.int64))
-        made = 0
+        made, level_states = 0, (waits[now], left[now], ready[now], counts[now], live[now], peak[now])
         for s in range(states):
-            made = _children(s, graph, left[now, s], ready[now, s], counts[now, s], live[now, s], peak[now, s],
-                             floor, limit, found, made)  # fmt: skip
+            made = _children(s, graph, level_states, floor, limit, climbs, scratch, found, made)
         slots = 16
         while slots < 2 * made:
             slots *= 2

@@ -36,12 +36,15 @@ def _state_bytes(problem: Problem) -> int:
     return problem.waits.nbytes + problem.left.nbytes + 4 * len(problem.waits) + len(problem.waits) // 8 + 40
 
 
-def run_beam(problem: Problem, width: int, *, floor: int, limit: int, stop: npt.NDArray[np.int8]) -> Found:
+def run_beam(
+    problem: Problem, width: int, *, floor: int, limit: int, stop: npt.NDArray[np.int8], climbs: int = 0
+) -> Found:
     """One beam of ``width`` states; setting ``stop[0]``, int8[1], ends it.
 
     Args:
         floor: peaks up to it count as equal, and among these fewer live bytes are better.
         limit: no step may cost more.
+        climbs: look for safe moves of several nodes with so many climbs; fewer states, each of them dearer.
     """
     from topoformer.schedulers import _beam_kernels
 
@@ -51,6 +54,8 @@ def run_beam(problem: Problem, width: int, *, floor: int, limit: int, stop: npt.
     ready = np.flatnonzero(problem.waits == 0).astype(np.int32)
     codes = np.random.default_rng(CODES_SEED).integers(0, 1 << 64, p, dtype=np.uint64)
     start = (problem.waits, problem.left, ready, problem.live)
-    moves, peak, complete, states = _beam_kernels.beam(problem.arrays, start, p, width, floor, limit, codes, stop)
+    moves, peak, complete, states = _beam_kernels.beam(
+        problem.arrays, start, p, width, floor, limit, climbs, codes, stop
+    )
     nodes = problem.nodes[moves[::-1] if problem.backwards else moves]
     return Found(nodes if peak >= 0 else None, int(peak), bool(complete), int(states))

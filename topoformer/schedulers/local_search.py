@@ -3,7 +3,7 @@
 import numpy as np
 
 from graphs import Order, peak_bytes, simulate
-from topoformer.schedulers.problem import whole, window
+from topoformer.schedulers.problem import window
 from topoformer.schedulers.search import WORKERS, Search, Task
 
 LENGTHS = (48, 96, 192, 384, 768, 1536)
@@ -37,12 +37,11 @@ class Windows:
         for _ in range(WORKERS):
             before = int(search.rng.integers(length // 4, length - length // 4 + 1))
             first = min(max(profile.peak_step - before, 0), search.graph.n - length)
-            live = int(profile.live_bytes[first - 1]) if first else whole(search.graph).live
-            problem = window(search.graph, search.order, first, first + length, live)
-            if not search.fits(problem, self.width, runs=WORKERS):
-                return None
+            problem = window(search.graph, search.order, first, first + length)
             spans.append((first, first + length))
             tasks.append(Task(problem, self.width, search.bound, search.peak - 1))
+        if not search.fits(tasks):
+            return None
         orders: list[Order] = []
         for (first, last), found in zip(spans, search.run(tasks), strict=True):
             if found.nodes is not None:

@@ -6,7 +6,6 @@ from graphs import Graph
 from graphs.cost import Objective
 from topoformer.outcome import Outcome
 from topoformer.schedulers.local_search import Windows
-from topoformer.schedulers.problem import whole
 from topoformer.schedulers.search import Search
 from topoformer.schedulers.squeeze import Squeeze
 
@@ -53,17 +52,18 @@ def _run(search: Search, *phases: Callable[[Search], None]) -> Outcome:
 
 
 def _narrow_beam(search: Search) -> None:
-    if search.fits(whole(search.graph), NARROW, 0.5, runs=2):
+    tasks = search.whole_beams(NARROW)
+    if search.fits(tasks, 0.5):
         with search.phase(f"beam {NARROW}"):
-            search.whole_beams(NARROW, floor=search.bound, limit=search.peak - 1)
+            search.take_all(tasks)
         search.cuts()
 
 
 def _beams(search: Search) -> None:
     width = NARROW
-    while not search.over and search.fits(whole(search.graph), width, runs=2):
+    while not search.over and search.fits(search.whole_beams(width)):
         with search.phase(f"beam {width}"):
-            search.whole_beams(width, floor=search.bound, limit=search.peak - 1)
+            search.take_all(search.whole_beams(width))
         width *= WIDER
 
 

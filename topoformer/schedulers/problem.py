@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from graphs import Graph, Kind, Order
+from graphs import Graph, Kind, Order, simulate
 from graphs.csr import CSR, Int32Array, csr_from_pairs
 from graphs.memory import memory_model
 
@@ -60,23 +60,35 @@ def whole(graph: Graph, pairs: Int32Array = NO_PAIRS, *, backwards: bool = False
     return Problem(nodes, (*arrays, backwards), waits, left, live)
 
 
-def window(graph: Graph, order: Order, first: int, last: int, live: int) -> Problem:
-    """The steps [first, last) of ``order`` as a problem; ``live`` bytes are there before step ``first``; O(n + m)."""
+def window(
+    graph: Graph, order: Order, first: int, last: int, pairs: Int32Array = NO_PAIRS, *, backwards: bool = False
+) -> Problem:
+    """The steps [first, last) of a legal ``order`` as a problem, as for :func:`whole`; O(n + m)."""
     steps = memory_model(graph).steps
     nodes = np.sort(order[first:last])
     number = np.full(graph.n, -1, np.int32)
     number[nodes] = np.arange(len(nodes), dtype=np.int32)
-    succs = _rows(graph.succs, nodes)
-    inside = number[succs[1]] >= 0
-    succ = csr_from_pairs(succs[0][inside], number[succs[1][inside]], len(nodes))
+    source, target = _rows(graph.succs, nodes)
+    before = np.concatenate([source, number[pairs[:, 0]]])
+    after = np.concatenate([number[target], number[pairs[:, 1]]])
+    inside = (before >= 0) & (after >= 0)
+    before, after = before[inside], after[inside]
+    following = csr_from_pairs(after, before, len(nodes)) if backwards else csr_from_pairs(before, after, len(nodes))
     reader, tensor = _rows(CSR(steps.ptr, steps.idx), nodes)
     tensors, local = np.unique(tensor, return_inverse=True)
     reads = csr_from_pairs(reader, local, len(nodes))
-    read_before = _rows(CSR(steps.ptr, steps.idx), order[:first])[1]
-    left = steps.uses[tensors] - np.bincount(read_before, minlength=graph.k)[tensors]
-    waits, left, turn = _narrow(np.bincount(succ.idx, minlength=len(nodes)), left, np.ones_like(left))
-    arrays = _fixed(*succ, *reads, steps.size[tensors], steps.alloc[nodes], steps.drop[nodes], turn)
-    return Problem(nodes, (*arrays, False), waits, left, live)
+    done = _rows(CSR(steps.ptr, steps.idx), order[last:] if backwards else order[:first])[1]
+    left = steps.uses[tensors] - np.bincount(done, minlength=graph.k)[tensors]
+    turn = steps.uses[tensors] if backwards else np.ones_like(left)
+    waits, left, turn = _narrow(np.bincount(following.idx, minlength=len(nodes)), left, turn)
+    costs = (steps.drop[nodes], steps.alloc[nodes]) if backwards else (steps.alloc[nodes], steps.drop[nodes])
+    arrays = _fixed(*following, *reads, steps.size[tensors], *costs, turn)
+    return Problem(nodes, (*arrays, backwards), waits, left, _live(graph, order, last if backwards else first))
+
+
+def _live(graph: Graph, order: Order, step: int) -> int:
+    """Bytes that are live before a step of ``order``."""
+    return int(simulate(graph, order).live_bytes[step - 1]) if step else memory_model(graph).steps.start
 
 
 def _fixed(*arrays: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:

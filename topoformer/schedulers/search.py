@@ -12,7 +12,7 @@ from graphs import Graph, Order, peak_bytes, simulate
 from graphs.bound import cut_bound, footprint_bound
 from graphs.cost import OBJECTIVES, Objective
 from graphs.cuts import CutNetwork, Witness
-from graphs.implied import Refutation
+from graphs.implied import Refutation, unit_of
 from topoformer.outcome import Outcome, Phase
 from topoformer.schedulers import list_scheduling as ls
 from topoformer.schedulers.beam import Found, run_beam, state_cost, widest
@@ -42,7 +42,7 @@ class Search:
         self.spent, self.speed = 0, SPEED
         self.order: Order = CHEAP[0](graph, objective, seconds=seconds, seed=seed)
         self.peak = peak_bytes(graph, self.order)
-        self.bound = footprint_bound(graph)
+        self.bound, self.unit = footprint_bound(graph), unit_of(graph)
         self.witness: Witness | Refutation | None = None
         self._network: CutNetwork | None = None
         self._compiled: set[Callable[[], object]] = set()
@@ -96,6 +96,7 @@ class Search:
 
     def prove(self, bound: int, witness: Witness | Refutation | None = None) -> None:
         """No order has a peak below ``bound``; without a witness because a search left nothing out."""
+        bound = -(-bound // self.unit) * self.unit
         if bound > self.bound:
             self.bound, self.witness = bound, witness
 
@@ -125,14 +126,14 @@ class Search:
             bound, witness = cut_bound(self._network, self.order, floor=self.bound, deadline=deadline)
             self.prove(bound, witness)
 
-    def fits(self, problem: Problem, width: int, share: float = 1.0, runs: int = 1) -> bool:
-        """Whether ``runs`` beams of this width take at most a share of what is left to spend, and fit into memory."""
-        states = len(problem.waits) * width * runs
-        if width > widest(problem) // min(WORKERS, runs):
+    def fits(self, tasks: Sequence["Task"], share: float = 1.0) -> bool:
+        """Whether all of ``tasks`` together take at most a share of what is left to spend, and fit into memory."""
+        if any(task.width > widest(task.problem) // min(WORKERS, len(tasks)) for task in tasks):
             return False
         if self.steps is not None:
-            return states <= share * (self.steps - self.spent)
-        return states * state_cost(problem) / self.speed <= share * self.stopper.left
+            return sum(task.states for task in tasks) <= share * (self.steps - self.spent)
+        work = sum(task.states * state_cost(task.problem) for task in tasks)
+        return work / self.speed / min(WORKERS, max(len(tasks), 1)) <= share * self.stopper.left
 
     def run(self, tasks: Sequence["Task"]) -> list[Found]:
         """Run beams, as many at once as there are cores."""
@@ -150,13 +151,14 @@ class Search:
             found += results
         return found
 
-    def whole_beams(self, width: int, *, floor: int, limit: int) -> bool:
-        """Beams over the whole graph from both ends; whether one of them found a better order."""
-        tasks = [Task(whole(self.graph, backwards=way), width, floor, limit) for way in (False, True)]
-        better = False
+    def whole_beams(self, width: int) -> list["Task"]:
+        """Beams over the whole graph from both ends, for anything better than the best order."""
+        return [Task(whole(self.graph, backwards=way), width, self.bound, self.peak - 1) for way in (False, True)]
+
+    def take_all(self, tasks: Sequence["Task"]) -> None:
+        """Run beams over the whole graph, and take what they find."""
         for task, found in zip(tasks, self.run(tasks), strict=True):
-            better = self.take(found, task) or better
-        return better
+            self.take(found, task)
 
     def take(self, found: Found, task: "Task") -> bool:
         """What a beam over the whole graph says: a better order, or a higher bound where it left nothing out."""
@@ -175,10 +177,16 @@ class Task(NamedTuple):
     width: int
     floor: int
     limit: int
+    climbs: int = 0
+
+    @property
+    def states(self) -> int:
+        """How many it makes at most."""
+        return self.width * len(self.problem.waits)
 
     def run(self, stop: Flag) -> Found:
         """Run it, until ``stop`` is raised."""
-        return run_beam(self.problem, self.width, floor=self.floor, limit=self.limit, stop=stop)
+        return run_beam(self.problem, self.width, floor=self.floor, limit=self.limit, stop=stop, climbs=self.climbs)
 
 
 def _compile_policies() -> None:
@@ -192,5 +200,5 @@ def _compile_cuts() -> None:
 
 
 def _compile_beam() -> None:
-    for problem in (whole(TINY), whole(TINY, backwards=True), window(TINY, simulate(TINY).order, 0, 3, 0)):
+    for problem in (whole(TINY), whole(TINY, backwards=True), window(TINY, simulate(TINY).order, 0, 3)):
         run_beam(problem, 2, floor=0, limit=3, stop=np.zeros(1, np.int8))
