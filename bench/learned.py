@@ -2,8 +2,8 @@
 
 Seeds 1000 and on of ``graphs.synthetic.layered``; the reference is the down-set beam of width 1,000.
 Controls without a network run the very same search: hand-set and trained weights on the dynamic features, equal for
-all nodes, and no weights at all, which is random order with safe moves first. Times are of one thread where
-OMP_NUM_THREADS is 1.
+all nodes, and no weights at all, which is random order with safe moves first. Times are
+of the processor, so that other programs do not matter; set OMP_NUM_THREADS to 1 for those of one thread.
 """
 
 import time
@@ -85,11 +85,11 @@ def row(name: str, method: Method, made: list[Graph], reference: tuple[int, ...]
 
 
 def timed(method: Method, graph: Graph) -> tuple[int, float]:
-    """(peak of the checked order, seconds) of one method on a fresh copy of ``graph``, nothing of it cached."""
+    """(peak of the checked order, processor seconds) of one method on a copy of ``graph`` with nothing cached."""
     fresh = layered(graph.n, seed=int(graph.name.rsplit("_s", 1)[1]))
-    began = time.perf_counter()
+    began = time.process_time()
     order = method(fresh)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     return peak_bytes(graph, check_order(graph, order)), took
 
 

@@ -194,12 +194,13 @@ def pick(mode, count, highest, g, ready, position, score):
 
 
 @njit(cache=True, nogil=True)
-def rollout(g, policy, mode, safe, floor, limit, position, order):
+def rollout(g, policy, mode, safe, floor, limit, position, prefix, order):
     """Fill ``order``: (peak, first step above ``floor`` that reaches it, or 0); -1 where no ready node is in the limit.
 
     Args:
         policy: (priority float32[n], weight float32[n, DYNAMIC], 1 / temperature).
         mode: GREEDY, SAMPLE, or FOLLOW: the ready node of the lowest ``position``, int32[n].
+        prefix: so many nodes of ``order`` are kept as they are.
         safe: whether safe moves go first, without a choice.
         floor: peaks up to it count as equal.
         limit: no step may need more bytes.
@@ -210,7 +211,13 @@ def rollout(g, policy, mode, safe, floor, limit, position, order):
     ready, stale, score = state[9], kept[2], kept[4]
     live, peak, at, top = g.start, max(floor, g.start), 0, g.start
     for t in range(n):
-        place = safe_move(live, peak, count, g, state) if safe else -1
+        place = -1
+        if t < prefix:
+            place = 0
+            while ready[place] != order[t]:
+                place += 1
+        elif safe:
+            place = safe_move(live, peak, count, g, state)
         if place < 0:
             highest = np.float32(0)
             if mode != FOLLOW:
@@ -283,22 +290,46 @@ def likelihood(g, policy, order, steps, safe, floor, coefficient, gradient):
 
 
 @njit(cache=True, nogil=True)
-def best_of(g, policy, safe, floor, samples, patience, seed, stop, best):
+def peak_of(g, order):
+    """(peak of ``order``, first step that reaches it)."""
+    left = g.uses.copy()
+    live, peak, at = g.start, g.start, 0
+    for t in range(len(order)):
+        node = order[t]
+        if live + g.alloc[node] > peak:
+            peak, at = live + g.alloc[node], t
+        live += g.net[node]  # which counts on the tensors that the node alone reads
+        for entry in range(g.ptr[node], g.ptr[node + 1]):
+            tensor = g.idx[entry]
+            left[tensor] -= 1
+            if left[tensor] == 0 and g.uses[tensor] > 1:
+                live -= g.size[tensor]
+    return peak, at
+
+
+@njit(cache=True, nogil=True)
+def best_of(g, policy, safe, floor, samples, patience, restart, seed, stop, best):
     """Greedy first, then samples under ever lower limits: (peak, number of samples begun). ``best`` is the best order.
 
     Each sample must stay below the best peak so far, up to which all peaks count as equal to it, and is given up at the
-    first step that cannot. So many as ``patience`` without a gain end the search, as does setting ``stop[0]``.
+    first step that cannot. All but a share ``restart`` of them keep the beginning of the best order, up to a random
+    step before its peak. So many as ``patience`` without a gain end the search, as does setting ``stop[0]``.
     """
     np.random.seed(seed)
-    peak, _ = rollout(g, policy, GREEDY, safe, floor, UNLIMITED, g.rank, best)
+    peak, at = rollout(g, policy, GREEDY, safe, floor, UNLIMITED, g.rank, 0, best)
     order = np.empty_like(best)
     done, gained = 1, 1
     while done < samples and done - gained < patience and peak > max(floor, g.start) and not stop[0]:
-        found, _ = rollout(g, policy, SAMPLE, safe, peak - 1, peak - 1, g.rank, order)
+        prefix = np.int64(np.random.random() * (at + 1))
+        if np.random.random() < restart:
+            prefix = np.int64(0)
+        order[:prefix] = best[:prefix]
+        found, _ = rollout(g, policy, SAMPLE, safe, peak - 1, peak - 1, g.rank, prefix, order)
         done += 1
         if found >= 0:
-            peak, gained = found, done
+            gained = done
             best[:] = order
+            peak, at = peak_of(g, order)
     return peak, done
 
 
@@ -307,4 +338,4 @@ def sample(g, policy, safe, floor, seed, orders, peaks):
     """Independent samples into ``orders``, int32[samples, n], and their peaks, int64[samples]."""
     np.random.seed(seed)
     for s in range(len(orders)):
-        peaks[s] = rollout(g, policy, SAMPLE, safe, floor, UNLIMITED, g.rank, orders[s])[0]
+        peaks[s] = rollout(g, policy, SAMPLE, safe, floor, UNLIMITED, g.rank, 0, orders[s])[0]

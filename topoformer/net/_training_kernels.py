@@ -13,7 +13,7 @@ SPREAD = (
 @njit(cache=True, nogil=True)
 def imitate(g, policy, position, safe, floor, scale, gradient, order):
     """Negative log-likelihood of following ``position``; adds ``scale`` times its gradient. ``order`` is filled."""
-    rollout(g, policy, FOLLOW, safe, floor, UNLIMITED, position, order)
+    rollout(g, policy, FOLLOW, safe, floor, UNLIMITED, position, 0, order)
     return -likelihood(g, policy, order, len(order), safe, floor, -scale, gradient)
 
 
@@ -49,14 +49,14 @@ def reinforce(g, policy, safe, floor, samples, subset, seed, scale, baseline, gr
     np.random.seed(seed)
     orders, steps = np.empty((samples, n), np.int32), np.empty(samples, np.int64)
     for s in range(samples):
-        peak, steps[s] = rollout(g, policy, SAMPLE, safe, floor, UNLIMITED, g.rank, orders[s])
+        peak, steps[s] = rollout(g, policy, SAMPLE, safe, floor, UNLIMITED, g.rank, 0, orders[s])
         peaks[s] = max(peak, floor)
     best[:] = orders[np.argmin(peaks)]
     costs = best_of_subsets(peaks, subset)
     mean = costs.mean()
     spread = max(costs.std() / max(mean, 1.0), SPREAD / subset) * max(mean, 1.0)
     if baseline == 1:
-        greedy, _ = rollout(g, policy, GREEDY, safe, floor, UNLIMITED, g.rank, np.empty(n, np.int32))
+        greedy, _ = rollout(g, policy, GREEDY, safe, floor, UNLIMITED, g.rank, 0, np.empty(n, np.int32))
         mean = np.float64(max(greedy, floor))
     for s in range(samples):
         advantage = (costs[s] - mean) / spread

@@ -12,6 +12,7 @@ from graphs.memory import memory_model
 from topoformer.net.features import canonical_ranks
 
 Float32Array = npt.NDArray[np.float32]
+RESTART = 0.25  # of the samples begin anew, the others change the best order from some step before its peak on
 MANY = 1 << 40  # more samples than there is time for
 
 
@@ -109,7 +110,7 @@ def greedy(inst: Instance, policy: Policy, floor: int) -> Rollout:
     n = len(inst.alloc)
     order = np.empty(n, np.int32)
     peak, at = kernels.rollout(
-        inst, policy.at(1.0), kernels.GREEDY, policy.safe, floor, kernels.UNLIMITED, inst.rank, order
+        inst, policy.at(1.0), kernels.GREEDY, policy.safe, floor, kernels.UNLIMITED, inst.rank, 0, order
     )
     return Rollout(order, int(peak), int(at))
 
@@ -122,7 +123,7 @@ def follow(inst: Instance, order: Order, floor: int, *, safe: bool = True) -> Ro
     nothing = Policy(np.zeros(n, np.float32), np.zeros((n, kernels.DYNAMIC), np.float32))
     position, made = np.empty(n, np.int32), np.empty(n, np.int32)
     position[order] = np.arange(n, dtype=np.int32)
-    peak, at = kernels.rollout(inst, nothing.at(1.0), kernels.FOLLOW, safe, floor, kernels.UNLIMITED, position, made)
+    peak, at = kernels.rollout(inst, nothing.at(1.0), kernels.FOLLOW, safe, floor, kernels.UNLIMITED, position, 0, made)
     return Rollout(made, int(peak), int(at))
 
 
@@ -143,19 +144,21 @@ def best_of(
     seed: int,
     patience: int = MANY,
     temperature: float = 1.0,
+    restart: float = RESTART,
     stop: npt.NDArray[np.int8] | None = None,
 ) -> Best:
     """The best of the greedy order and up to ``samples - 1`` sampled ones, each tried only as far as it can be better.
 
     It ends early where the peak reaches ``floor``, bytes, after ``patience`` samples without a gain, or when another
-    thread sets ``stop[0]``, int8[1].
+    thread sets ``stop[0]``, int8[1]. A share ``restart`` of the samples begins anew; the others keep the beginning of
+    the best order. Scores are divided by ``temperature``.
     """
     from topoformer.net import _rollout_kernels as kernels
 
     best = np.empty(len(inst.alloc), np.int32)
     flag = np.zeros(1, np.int8) if stop is None else stop
     peak, done = kernels.best_of(
-        inst, policy.at(temperature), policy.safe, floor, samples, patience, seed % (1 << 32), flag, best
+        inst, policy.at(temperature), policy.safe, floor, samples, patience, restart, seed % (1 << 32), flag, best
     )
     return Best(best, int(peak), int(done))
 
