@@ -7,6 +7,7 @@ import sys
 SUITES = {
     "speed": "how fast the simulator, the list policies, loading and the command line are",
     "networks": "peak before and after on the networks of graphs.models (the README's table)",
+    "certified": "peaks, bounds and seconds on published, fresh, irregular and large graphs",
     "inductor": "peaks and seconds beside PyTorch Inductor's own memory pass",
     "learned": "gaps and milliseconds of the learned methods, their controls and the unguided beam",
     "curve": "the learning curve of the shipped weights, drawn into bench/results",

@@ -64,8 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 cannot schedule, 2 usage."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # any name can be printed, whatever the encoding
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = _parse(argv)
+        if arguments[:1] == ["train"]:  # has a command line of its own, and needs PyTorch
+            from topoformer.net.train import main as train
+
+            return train(arguments[1:])
+        options = _parse(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
         return code
@@ -123,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         ("compare", _add_compare, "run several methods on SOURCE, one table row each"),
         ("generate", _add_generate, "write a synthetic graph of some family"),
         ("methods", _add_methods, "say what each method is and when to use it"),
+        ("train", _add_nothing, "train the network of the learned methods: topoformer train --help"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **_style(name))
         add(command)
@@ -178,6 +184,10 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help="seed (default 0)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a .json or .json.gz (default: stdout)")
     parser.set_defaults(run=_generate)
+
+
+def _add_nothing(_: argparse.ArgumentParser) -> None:
+    """No options here: the command is handed on whole."""
 
 
 def _add_methods(parser: argparse.ArgumentParser) -> None:

@@ -185,3 +185,16 @@ def log_likelihood(inst: Instance, policy: Policy, order: Order, floor: int) -> 
     gradient = np.zeros((len(order), 1 + kernels.DYNAMIC), np.float32)
     total = kernels.likelihood(inst, policy.at(1.0), order, len(order), policy.safe, floor, 1.0, gradient)
     return float(total), gradient
+
+
+def race(inst: Instance, priority: Float32Array, *, count: int, seed: int) -> Int32Array:
+    """Independent orders of a static policy, int32[count, n], by an exponential race; O((n + m) log n) each.
+
+    They are distributed as those of :func:`samples` with ``Policy(priority, 0, safe=False)``. A fixed random number a
+    node, added once to its priority, would not do: that is another distribution.
+    """
+    from topoformer.net import _race_kernels
+
+    orders = np.empty((count, len(inst.alloc)), np.int32)
+    _race_kernels.race(inst.waits, inst.succ_ptr, inst.succ_idx, priority, seed % (1 << 32), orders)
+    return orders

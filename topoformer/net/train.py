@@ -1,4 +1,4 @@
-"""``python -m topoformer.net.train``: train a network from seeds, to weights that can ship.
+"""``topoformer train``, or ``python -m topoformer.net.train``: train a network from seeds, to weights that can ship.
 
 The whole recipe: draw graphs, imitate orders that beams found, then sample orders and improve on them (REINFORCE
 with a graph's own samples as the baseline, and imitation of the best order known so far). Ctrl-C and a second run
@@ -35,7 +35,7 @@ RANGES = "60-250,250-520,520-1000"  # nodes of the graphs that have no label, in
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="python -m topoformer.net.train", description=__doc__)
+    made = argparse.ArgumentParser(prog="topoformer train", description=__doc__)
     made.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and weights")
     made.add_argument("--labels", type=Path, help="orders to imitate (.npz); made there if missing")
     made.add_argument("--label-count", type=int, default=600, help="labels to make if the file is missing")

@@ -18,16 +18,19 @@ class Windows:
         self.width = WIDTH
 
     def round(self) -> bool:
-        """Windows of every length, until none of them helps; False if there was no room for any."""
+        """Windows of every length, until none of them helps; False if there is no room even for narrow ones."""
         search, lengths = self.search, [length for length in LENGTHS if length < self.search.graph.n]
         place, tried = 0, False
-        with search.phase(f"windows {self.width}"):
+        with search.phase("windows"):
             while place < len(lengths) and not search.over:
                 better = self._improve(lengths[place])
                 tried = tried or better is not None
                 place = 0 if better else place + 1
-        self.width *= WIDER
-        return tried
+        if tried:
+            self.width *= WIDER
+            return True
+        narrow, self.width = self.width <= WIDTH, WIDTH  # again, elsewhere: windows are placed at random
+        return bool(lengths) and not narrow
 
     def _improve(self, length: int) -> bool | None:
         """Whether a window of ``length`` steps got better; None where memory or time do not allow for the beam."""

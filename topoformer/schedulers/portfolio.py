@@ -10,6 +10,7 @@ from topoformer.schedulers.search import Search
 from topoformer.schedulers.squeeze import Squeeze
 
 NARROW, WIDER = 64, 4  # first beam over the whole graph, and by how much the next one is wider
+WINDOWS_SHARE = 0.25  # of the steps, where budgets can be squeezed too
 LARGEST = 20_000  # nodes: what a budget implies takes memory by the square of them
 
 
@@ -35,7 +36,7 @@ def local_search(graph: Graph, objective: Objective, *, seconds: float, seed: in
 
 
 def cuts(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """The best list policy and a bound by minimum cuts: a proof, in milliseconds, where there is nothing to gain."""
+    """The best list policy, bounded by minimum cuts: a proof in milliseconds where nothing can be gained."""
     return _run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts)
 
 
@@ -80,9 +81,14 @@ def _windows(search: Search) -> None:
 
 
 def _squeeze_and_windows(search: Search) -> None:
-    """Rounds of both in turn, each with wider beams than its last one."""
-    parts: list[Squeeze | Windows] = [Windows(search)]
+    """Rounds of both, each with wider beams than its last one: always of the one that has had less than its share."""
+    parts: dict[Squeeze | Windows, float] = {Windows(search): WINDOWS_SHARE}
     if search.graph.n <= LARGEST:
-        parts.insert(0, Squeeze(search))
+        parts = {Squeeze(search): 1.0 - WINDOWS_SHARE, **parts}
+    spent = dict.fromkeys(parts, 0)
     while parts and not search.over:
-        parts = [part for part in parts if not search.over and part.round()]
+        part = min(parts, key=lambda part: spent[part] / parts[part])
+        before = search.spent
+        if not part.round():
+            del parts[part]
+        spent[part] += search.spent - before

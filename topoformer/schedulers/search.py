@@ -65,7 +65,10 @@ class Search:
         try:
             yield
         finally:
-            self.phases.append(Phase(name, time.monotonic() - began, self.peak, self.bound))
+            took = time.monotonic() - began
+            if self.phases and self.phases[-1].name == name:
+                took += self.phases.pop().seconds
+            self.phases.append(Phase(name, took, self.peak, self.bound))
 
     def compile(self, kernels: Callable[[], object]) -> None:
         """Have ``kernels`` compiled, or read from the cache, while the clock stands still.
