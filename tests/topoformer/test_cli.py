@@ -161,6 +161,13 @@ def test_methods_says_a_line_of_each(run):
     assert all(len(line.split()) > 4 and len(line) <= 120 for line in out.splitlines())
 
 
+def test_training_has_a_command_line_of_its_own(run):
+    code, out, err = run("train", "--help")
+    assert (code, err) == (0, "")
+    assert "--minutes" in out
+    assert "train" in run("--help")[1]
+
+
 @pytest.mark.parametrize("argv", [["--help"], ["schedule", "--help"], ["compare", "--help"], ["generate", "--help"]])
 def test_help_shows_an_example(run, argv):
     code, out, err = run(*argv)

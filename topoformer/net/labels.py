@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,12 @@ from topoformer.net.data import Draw
 from topoformer.schedulers.beam import UNLIMITED, run_beam
 from topoformer.schedulers.problem import whole
 
+MIX = (  # of every ten seeds: how many, what is drawn, and how wide the beam is
+    (4, Draw(60, 250), 300),
+    (4, Draw(250, 520), 160),
+    (1, Draw(350, 520, layered_only=True), 160),
+    (1, Draw(520, 1000), 96),
+)
 BUDGETS = 4  # tries to get below what the beam found, each with a limit on the step
 SHARE = 0.3  # of the way from the best peak to the bound that a try asks for
 
@@ -55,10 +61,24 @@ def label(seed: int, draw: Draw, width: int) -> Label:
     return Label(seed, draw.low, draw.high, peak_bytes(graph, order), order)
 
 
-def labels(seeds: Iterable[int], draw: Draw, width: int, processes: int) -> Iterator[Label]:
-    """Labels of ``seeds`` as they come, from several processes."""
+def mixed(seed: int, traced: str) -> tuple[Draw, int]:
+    """(distribution, width of the beam) for a seed; ``traced`` is the folder of traced graphs, "" for none."""
+    place = seed % sum(count for count, _, _ in MIX)
+    for count, draw, width in MIX:
+        if place < count:
+            return replace(draw, traced=traced), width
+        place -= count
+    raise AssertionError("every place is in the mix")
+
+
+def labels(seeds: Iterable[int], traced: str, processes: int) -> Iterator[Label]:
+    """Labels of ``seeds`` in their order, each of its own draw and width, from several processes."""
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(partial(label, draw=draw, width=width), seeds, chunksize=4)
+        yield from pool.map(partial(_label, traced=traced), seeds, chunksize=4)
+
+
+def _label(seed: int, traced: str) -> Label:
+    return label(seed, *mixed(seed, traced))
 
 
 def save_labels(path: Path, found: list[Label]) -> None:

@@ -22,12 +22,22 @@ import torch
 
 from topoformer.net import validate as validation
 from topoformer.net.data import TRAIN_SEEDS, Draw
-from topoformer.net.labels import Label, label, load_labels, save_labels
+from topoformer.net.labels import Label, labels, load_labels, mixed, save_labels
 from topoformer.net.model import DECODERS, Size
 from topoformer.net.pool import Item, Task, items, tasks
 from topoformer.net.stored import save_weights
 from topoformer.net.trainer import Recipe, Trainer
 
+SHIPPED = """the weights that ship, each on one GPU and 16 cores:
+  python -m topoformer.net.traced TRACED
+  topoformer train --out A --labels labels.npz --label-count 10400 --traced TRACED --graphs 9000 --imitation 0.15
+      --references beam.json --steps 1000000 --minutes 8
+  torchrun --nproc-per-node 2 -m topoformer.net.train --out B --labels labels.npz --label-limit 5000 --traced TRACED
+      --graphs 8000 --ranges 60-250,250-520,520-1000,1000-1800 --references beam.json --start A/checkpoint.pt
+      --imitation 0 --subset 4 --rate2 4e-4 --graphs-a-batch 48 --pairs 6300000 --steps 1000000 --minutes 8
+  topoformer train --out S --decoder static --labels labels.npz --label-limit 3500 --traced TRACED --graphs 1500
+      --imitation 0.15 --references beam.json --steps 1000000 --minutes 8
+ten minutes on a CPU: python -m bench recipe"""
 UNLABELLED = 5_000_000  # seeds of graphs that no beam has ordered start here
 SWITCH = 2e-4  # seconds: the thread that feeds the accelerator must not wait long for those that roll out
 RANGES = "60-250,250-520,520-1000"  # nodes of the graphs that have no label, in equal numbers
@@ -35,7 +45,12 @@ RANGES = "60-250,250-520,520-1000"  # nodes of the graphs that have no label, in
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="topoformer train", description=__doc__)
+    made = argparse.ArgumentParser(
+        prog="topoformer train",
+        description=__doc__,
+        epilog=SHIPPED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     made.add_argument("--out", type=Path, required=True, help="folder for checkpoint, log and weights")
     made.add_argument("--labels", type=Path, help="orders to imitate (.npz); made there if missing")
     made.add_argument("--label-count", type=int, default=600, help="labels to make if the file is missing")
@@ -76,14 +91,10 @@ def training_items(arguments: argparse.Namespace) -> list[Item]:
     known: list[Label] = []
     if arguments.labels is not None:
         if not arguments.labels.exists():
-            draw = Draw(60, 300, traced=arguments.traced)
-            save_labels(arguments.labels, [label(TRAIN_SEEDS + i, draw, 200) for i in range(arguments.label_count)])
+            seeds = range(TRAIN_SEEDS, TRAIN_SEEDS + arguments.label_count)
+            save_labels(arguments.labels, list(labels(seeds, arguments.traced, arguments.threads)))
         known = load_labels(arguments.labels)[: arguments.label_limit]
-    # Labels of large graphs were drawn from the layered family alone where the range says so.
-    todo: list[Task] = [
-        (x.seed, Draw(x.low, x.high, layered_only=x.low == 350, traced=arguments.traced), x.peak_bytes, x.order)
-        for x in known
-    ]
+    todo: list[Task] = [(x.seed, mixed(x.seed, arguments.traced)[0], x.peak_bytes, x.order) for x in known]
     ranges = [tuple(map(int, text.split("-"))) for text in arguments.ranges.split(",")]
     share = arguments.graphs // len(ranges)
     for number, (low, high) in enumerate(ranges):

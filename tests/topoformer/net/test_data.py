@@ -5,10 +5,11 @@ import pytest
 
 import graphs
 from graphs import check_order, peak_bytes
+from graphs.models import ZOO
 from graphs.synthetic import layered
-from topoformer.net import train
+from topoformer.net import traced, train
 from topoformer.net.data import TRAIN_SEEDS, VALID_SEEDS, Draw, perturbed, save_traced
-from topoformer.net.labels import label, labels, load_labels, save_labels
+from topoformer.net.labels import label, labels, load_labels, mixed, save_labels
 from topoformer.net.pool import item, items, slices, tasks
 from topoformer.net.stored import load_encoder
 
@@ -42,7 +43,10 @@ def test_labels_are_legal_good_and_come_back_from_disk(tmp_path):
     for x in made:
         graph = draw(x.seed)
         assert peak_bytes(graph, check_order(graph, x.order)) == x.peak_bytes <= peak_bytes(graph)
-    assert [x.peak_bytes for x in labels([x.seed for x in made], draw, 20, processes=1)] == [x.peak_bytes for x in made]
+    mine, width = mixed(TRAIN_SEEDS, "")
+    assert mixed(TRAIN_SEEDS + 9, "x")[0].traced == "x"
+    (again,) = labels([TRAIN_SEEDS], "", processes=1)
+    assert (again.peak_bytes, again.low) == (label(TRAIN_SEEDS, mine, width).peak_bytes, mine.low)
     save_labels(tmp_path / "labels.npz", made)
     back = load_labels(tmp_path / "labels.npz")
     assert [(x.seed, x.low, x.high, x.peak_bytes, x.order.tolist()) for x in back] == [
@@ -81,3 +85,8 @@ def test_the_whole_recipe_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatc
     assert "step 5" in capfd.readouterr().err
     assert len((tmp_path / "run" / "curve.jsonl").read_text().splitlines()) == 2
     assert load_encoder(folder=tmp_path / "run").policy(layered(30, seed=1)).priority.shape == (30,)
+
+
+def test_variants_of_the_zoo_trace():
+    assert traced.trace("resnet").n > 30
+    assert {factory for factory, _ in traced.VARIANTS.values()} <= set(ZOO)

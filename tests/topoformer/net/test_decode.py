@@ -12,7 +12,7 @@ from tests.strategies import random_graph
 from tests.topoformer.net.common import renumbered
 from topoformer import net
 from topoformer.net import _rollout_kernels as kernels
-from topoformer.net.decode import Policy, best_of, floor_of, follow, greedy, instance, log_likelihood, samples
+from topoformer.net.decode import Policy, best_of, floor_of, follow, greedy, instance, log_likelihood, race, samples
 from topoformer.net.guided import guided_beam
 
 GRAPHS = [g for seed in range(25) if (g := random_graph(seed, max_nodes=12)).n] + [layered(40, seed=1)]
@@ -156,6 +156,20 @@ def test_samples_have_the_probability_that_they_state():
         stated = np.array([math.exp(log_likelihood(inst, chosen, order, 0)[0]) for order in found])
         assert stated.sum() == pytest.approx(1.0, abs=1e-3)
         assert np.abs(times / count - stated).sum() / 2 < 0.01  # total variation
+
+
+def test_the_exponential_race_draws_a_static_policy_exactly():
+    graph = random_graph(3, max_nodes=7)
+    priority, count = np.random.default_rng(4).normal(size=graph.n).astype(np.float32), 40_000
+    inst = instance(graph)
+    static = Policy(priority, np.zeros((graph.n, kernels.DYNAMIC), np.float32), safe=False)
+    found, times = np.unique(race(inst, priority, count=count, seed=1), axis=0, return_counts=True)
+    stated = np.array([math.exp(log_likelihood(inst, static, order, 0)[0]) for order in found])
+    assert stated.sum() == pytest.approx(1.0, abs=1e-3)
+    assert np.abs(times / count - stated).sum() / 2 < 0.01
+    for graph in GRAPHS:
+        for order in race(instance(graph), np.zeros(graph.n, np.float32), count=5, seed=graph.n):
+            check_order(graph, order)
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
