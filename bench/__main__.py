@@ -12,6 +12,7 @@ SUITES = {
     "learned": "gaps and milliseconds of the learned methods, their controls and the unguided beam",
     "curve": "the learning curve of the shipped weights, drawn into bench/results",
     "recipe": "ten minutes of training on a CPU against methods that need none",
+    "ablation": "encoders, relations, training stages and decoders of the network, small and on the CPU",
     "device_peaks": "predicted peaks against what the allocator of a device counted",
 }
 

@@ -1,7 +1,7 @@
 """One training step, and everything that has to be kept for the next one to be the same after a restart."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 from graphs import Order
 from topoformer.net.batch import collate
@@ -58,17 +58,24 @@ class Report:
 
 
 class Trainer:
-    """A network, its optimiser, and the graphs that it learns from, ``pool``, which it sorts nothing of.
+    """A network, its optimiser, and the graphs that it learns from, ``pool``; ``make`` is for other networks.
 
     Everything random comes from (seed, step, micro-batch), so that a restart from a checkpoint repeats the run bit
     for bit, and several processes that share the micro-batches of a step add up to what one would do.
     """
 
-    def __init__(self, recipe: Recipe, pool: Sequence[Item], device: torch.device, threads: Executor) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        pool: Sequence[Item],
+        device: torch.device,
+        threads: Executor,
+        make: Callable[[Size], nn.Module] = Topoformer,
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.pool, self.device, self.threads = recipe, pool, device, threads
-        self.net = Topoformer(recipe.size).to(device)
-        self.average = Topoformer(recipe.size).to(device).requires_grad_(False)
+        self.net = make(recipe.size).to(device)
+        self.average = make(recipe.size).to(device).requires_grad_(False)
         self.average.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98)
