@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from graphs import Graph, Order, peak_bytes, simulate
+from graphs import Graph, Order, peak_bytes, program_order, simulate
 from graphs.bound import cut_bound, footprint_bound
 from graphs.cost import OBJECTIVES, Objective
 from graphs.cuts import CutNetwork, Witness
@@ -19,6 +19,7 @@ from topoformer.schedulers.stopper import Stopper
 
 CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.dfs)
 PATIENCE = 4096  # samples without a gain after which there is little hope for more
+WORTH_SAYING = 0.5  # seconds of compiling
 FIRST = 64  # samples before the first beam
 NARROW, WIDER, WIDEST = 32, 2, 1 << 14  # beams: the next one is wider where one found nothing
 EASE = 0.02  # of the best peak: by how much less a beam aims at
@@ -34,6 +35,7 @@ def topoformer(graph: Graph, objective: Objective, *, seconds: float, seed: int)
 
 def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
     """The best of as many orders as there is time to draw by the trained network's scores."""
+    phases = _compiled(graph)
     began = time.monotonic()
     stopper = Stopper(began + seconds)
     if graph.n > windows.LARGEST:
@@ -41,7 +43,7 @@ def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, ste
         return Outcome(order, footprint_bound(graph))
     policy, inst, floor = net.scores(graph), instance(graph), floor_of(graph)
     first = greedy(inst, policy, floor)
-    phases = [Phase("greedy", time.monotonic() - began, first.peak_bytes, floor)]
+    phases.append(Phase("greedy", time.monotonic() - began, first.peak_bytes, floor))
     proof = _Proof(graph, floor)
     bound = proof.raised(first.order, min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds))
     drawing = time.monotonic()
@@ -55,6 +57,7 @@ def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, ste
 
 def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
     """A few drawn orders, then wider and wider beams over the moves that the trained network finds likely."""
+    phases = _compiled(graph)
     began = time.monotonic()
     stopper = Stopper(began + seconds)
     if graph.n > windows.LARGEST:
@@ -63,7 +66,7 @@ def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps
     first: Best = stopper.call(lambda stop: best_of(inst, policy, floor, samples=FIRST, seed=seed, stop=stop))
     order = _better(graph, first.order)
     peak = peak_bytes(graph, order)
-    phases = [Phase(f"{first.samples} samples", time.monotonic() - began, peak, floor)]
+    phases.append(Phase(f"{first.samples} samples", time.monotonic() - began, peak, floor))
     proof = _Proof(graph, floor)
     bound = proof.raised(order, min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds))
     width, states = NARROW, 0
@@ -80,6 +83,18 @@ def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps
             width *= WIDER
     proof.raised(order, stopper.deadline)
     return Outcome(order, proof.bound, proof.witness, tuple(phases))
+
+
+def _compiled(graph: Graph) -> list[Phase]:
+    """Have every kernel compiled, or read from the cache, before the clock starts; a phase if that took a while."""
+    began = time.monotonic()
+    tiny = Graph.build("tiny", "abc", [[], [0], [0, 1]], [0, 1, 2], [1, 1, 1])
+    inst, policy = instance(tiny), net.scores(tiny)
+    best_of(inst, policy, 0, samples=2, seed=0)
+    guided_beam(inst, policy, 1)
+    _Proof(tiny, 0).raised(_better(tiny, program_order(tiny)), float("inf"))
+    took = time.monotonic() - began
+    return [Phase("compiling", took, peak_bytes(graph), floor_of(graph))] if took > WORTH_SAYING else []
 
 
 def _better(graph: Graph, order: Order) -> Order:
