@@ -125,7 +125,11 @@ def reduce(graph, preds, succs, readers, before, after, pairs, number, stop):
     while number > began and not stop[0]:
         began = number
         for v in range(n - 1, -1, -1):
+            if stop[0]:
+                return number
             number = _late(v, graph, succs, readers, before, after, pairs, number, near)
         for w in range(n):
+            if stop[0]:
+                return number
             number = _early(w, graph, preds, readers, before, after, pairs, number, near)
     return number

@@ -24,6 +24,7 @@ IDEALS = 24  # remembered for each node, at most
 MEMORY = 256 << 20  # bytes for them, at most
 ROOM = 16  # precedences a node that there is room for
 UNLIMITED = 1 << 60
+GO_ON = np.zeros(1, np.int8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,10 @@ class Implied:
     Args:
         graph: whose orders are meant.
         reduced: whether precedences that cost nothing take part; without them, all such orders keep to what is found.
+        stop: int8[1]; setting it from another thread ends the look for precedences that cost nothing.
     """
 
-    def __init__(self, graph: Graph, *, reduced: bool = True) -> None:
+    def __init__(self, graph: Graph, *, reduced: bool = True, stop: npt.NDArray[np.int8] = GO_ON) -> None:
         from graphs import _implied_kernels
 
         n = graph.n
@@ -75,7 +77,7 @@ class Implied:
         self._order: Order = program_order(graph)
         if reduced:
             self._add_twins()
-            self._reduce(np.zeros(1, np.int8))
+            self._reduce(stop)
 
     def copy(self) -> "Implied":
         """One that goes on to lower budgets by itself."""

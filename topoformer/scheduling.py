@@ -45,6 +45,7 @@ SCHEDULERS: dict[str, str] = {
     "net_change": "topoformer.schedulers.list_scheduling:net_change",
     "dfs": "topoformer.schedulers.list_scheduling:dfs",
     "bfs": "topoformer.schedulers.list_scheduling:bfs",
+    "oldest": "topoformer.schedulers.list_scheduling:oldest",
     "smallest": "topoformer.schedulers.list_scheduling:smallest",
     "critical_path": "topoformer.schedulers.list_scheduling:critical_path",
     "random": "topoformer.schedulers.list_scheduling:random",

@@ -174,3 +174,63 @@ def path_lengths(ptr: Int32Array, idx: Int32Array, weight: np.ndarray) -> np.nda
         for entry in range(ptr[node], ptr[node + 1]):
             length[node] = max(length[node], weight[node] + length[idx[entry]])
     return length
+
+
+@njit(cache=True)
+def _older(a, b, ptr, places):
+    """Whether the places of ``a``'s predecessors come before those of ``b``'s, as sorted sequences; then by number."""
+    mine, other = ptr[a + 1] - ptr[a], ptr[b + 1] - ptr[b]
+    for i in range(min(mine, other)):
+        if places[ptr[a] + i] != places[ptr[b] + i]:
+            return places[ptr[a] + i] < places[ptr[b] + i]
+    return mine < other if mine != other else a < b
+
+
+@njit(cache=True)
+def oldest_first(pred_ptr, pred_idx, succ_ptr, succ_idx):
+    """Order, int32[n]: of the ready nodes the one whose predecessors ran earliest, by a heap of them."""
+    n = len(pred_ptr) - 1
+    order, place, heap = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
+    places, waits = np.empty(len(pred_idx), np.int32), np.empty(n, np.int32)
+    size = 0
+    for v in range(n):
+        waits[v] = pred_ptr[v + 1] - pred_ptr[v]
+        if waits[v] == 0:
+            size = _push(v, heap, size, pred_ptr, places)
+    for t in range(n):
+        v = heap[0]
+        size = _pop(heap, size, pred_ptr, places)
+        order[t], place[v] = v, t
+        for entry in range(succ_ptr[v], succ_ptr[v + 1]):
+            u = succ_idx[entry]
+            waits[u] -= 1
+            if waits[u] == 0:
+                row = np.sort(place[pred_idx[pred_ptr[u] : pred_ptr[u + 1]]])
+                places[pred_ptr[u] : pred_ptr[u + 1]] = row
+                size = _push(u, heap, size, pred_ptr, places)
+    return order
+
+
+@njit(cache=True)
+def _push(v, heap, size, ptr, places):
+    at = size
+    while at > 0 and _older(v, heap[(at - 1) // 2], ptr, places):
+        heap[at] = heap[(at - 1) // 2]
+        at = (at - 1) // 2
+    heap[at] = v
+    return size + 1
+
+
+@njit(cache=True)
+def _pop(heap, size, ptr, places):
+    last, at = heap[size - 1], 0
+    while 2 * at + 1 < size - 1:
+        child = 2 * at + 1
+        if child + 1 < size - 1 and _older(heap[child + 1], heap[child], ptr, places):
+            child += 1
+        if not _older(heap[child], last, ptr, places):
+            break
+        heap[at] = heap[child]
+        at = child
+    heap[at] = last
+    return size - 1

@@ -9,7 +9,7 @@ from graphs.csr import Int32Array
 from topoformer.schedulers.problem import Problem
 
 UNLIMITED = 1 << 62
-MEMORY = 2 << 30  # bytes that the states of one beam may take
+MEMORY = 2 << 30  # bytes that the states of all beams that run at once may take
 CODES_SEED = 0x70F0  # of the Zobrist codes: they decide no order, only how fast equal ideals are found
 
 
@@ -22,17 +22,13 @@ class Found(NamedTuple):
     states: int  # ideals that were expanded
 
 
-def widest(problem: Problem) -> int:
-    """The widest beam whose states fit into memory."""
-    return max(1, MEMORY // (2 * _state_bytes(problem) + 8 * len(problem.waits)))
-
-
 def state_cost(problem: Problem) -> float:
     """What one state of ``problem`` costs, in some unit: copying its arrays, and a part that is the same for all."""
-    return _state_bytes(problem) + 2000.0
+    return state_bytes(problem) + 2000.0
 
 
-def _state_bytes(problem: Problem) -> int:
+def state_bytes(problem: Problem) -> int:
+    """What one state of ``problem`` takes."""
     return problem.waits.nbytes + problem.left.nbytes + 4 * len(problem.waits) + len(problem.waits) // 8 + 40
 
 

@@ -120,3 +120,11 @@ net_change = Policy("Fewest bytes added first; the best plain greedy on wide gra
 smallest = Policy("Smallest step first; keeps large tensors for late.", static=_step_bytes)
 critical_path = Policy("Longest remaining path first, for latency; costs memory.", static=_minus_path_length)
 random = Policy("A random legal order from the seed: the least that any method must beat.", static=_random)
+
+
+def oldest(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order:  # noqa: ARG001
+    """Node whose predecessors ran earliest first, PyTorch Inductor's breadth-first pass; good on wide graphs."""
+    from topoformer.schedulers import _kernels
+
+    order: Order = _kernels.oldest_first(*graph.preds, *graph.succs)
+    return order

@@ -15,11 +15,12 @@ from graphs.cuts import CutNetwork, Witness
 from graphs.implied import Refutation, unit_of
 from topoformer.outcome import Outcome, Phase
 from topoformer.schedulers import list_scheduling as ls
-from topoformer.schedulers.beam import Found, run_beam, state_cost, widest
+from topoformer.schedulers.beam import MEMORY, Found, run_beam, state_bytes, state_cost
+from topoformer.schedulers.dive import Dive
 from topoformer.schedulers.problem import Problem, whole, window
 from topoformer.schedulers.stopper import Flag, Stopper
 
-CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.dfs, ls.bfs, ls.smallest, ls.critical_path, ls.random)
+CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.oldest, ls.dfs, ls.bfs, ls.smallest, ls.critical_path, ls.random)
 CUT_SHARE = 0.3  # of the time, at most, goes into the first bound
 SPEED = 2e9  # units of state_cost a second, a low guess; replaced by what is measured
 WORTH_SAYING = 0.5  # seconds of compiling
@@ -129,17 +130,18 @@ class Search:
             bound, witness = cut_bound(self._network, self.order, floor=self.bound, deadline=deadline)
             self.prove(bound, witness)
 
-    def fits(self, tasks: Sequence["Task"], share: float = 1.0) -> bool:
+    def fits(self, tasks: "Sequence[Dive | Task]", share: float = 1.0) -> bool:
         """Whether all of ``tasks`` together take at most a share of what is left to spend, and fit into memory."""
-        if any(task.width > widest(task.problem) // min(WORKERS, len(tasks)) for task in tasks):
+        at_once = min(WORKERS, max(len(tasks), 1))
+        if any(task.bytes * at_once > MEMORY for task in tasks):
             return False
         if self.steps is not None:
             return sum(task.states for task in tasks) <= share * (self.steps - self.spent)
         work = sum(task.states * state_cost(task.problem) for task in tasks)
-        return work / self.speed / min(WORKERS, max(len(tasks), 1)) <= share * self.stopper.left
+        return work / self.speed / at_once <= share * self.stopper.left
 
-    def run(self, tasks: Sequence["Task"]) -> list[Found]:
-        """Run beams, as many at once as there are cores."""
+    def run(self, tasks: "Sequence[Dive | Task]") -> list[Found]:
+        """Run beams and dives, as many at once as there are cores."""
         self.compile(_compile_beam)
         found: list[Found] = []
         for first in range(0, len(tasks), WORKERS):
@@ -186,6 +188,15 @@ class Task(NamedTuple):
     def states(self) -> int:
         """How many it makes at most."""
         return self.width * len(self.problem.waits)
+
+    @property
+    def bytes(self) -> int:
+        """How much memory it takes at most."""
+        return self.width * (2 * state_bytes(self.problem) + 8 * len(self.problem.waits))
+
+    def scaled(self, scale: float) -> "Task":
+        """A narrower one."""
+        return self._replace(width=max(1, int(scale * self.width)))
 
     def run(self, stop: Flag) -> Found:
         """Run it, until ``stop`` is raised."""

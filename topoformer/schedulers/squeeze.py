@@ -1,49 +1,57 @@
 """Closing the gap from both sides: budgets between bound and best, with what each implies, are refuted or searched.
 
-A low budget implies many precedences, so that a narrow beam finds what a wide one misses without them; or it is
-refuted, by what it implies or by a beam that left nothing out, and the bound rises.
+A low budget implies many precedences, so that a short search finds what a long one misses without them; or it is
+refuted, by what it implies or by a search that left nothing out, and the bound rises.
 """
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 
-from graphs import Order, inverse, program_order, simulate
+from graphs import program_order
 from graphs.implied import Implied, Refutation
-from topoformer.schedulers.beam import Found
-from topoformer.schedulers.problem import window
+from topoformer.schedulers.attempt import Attempt
+from topoformer.schedulers.dive import Dive
+from topoformer.schedulers.problem import whole
 from topoformer.schedulers.search import TINY, WORKERS, Search, Task
 from topoformer.schedulers.stopper import Flag
 
 WIDTH, WIDER = 256, 2
-FRACTIONS = (0.0, 0.25, 0.5, 0.75)  # of the way from the best peak down to the bound: budgets that are searched
+PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of budgets between the bound and what is just below the best peak
 FINENESS = 1000  # refutation raises the bound to within 1/FINENESS of where it ends, finer in each round
 LOPSIDED = 2  # how many times as many ideals there must be from one end for it to be given up
+DIVE = 16  # states that a dive enters, for each state of a level of the beam
 FLOW_STEPS = 8  # what one flow counts as, in states of a beam
-SHARE = 0.3  # of the time left, at most, goes into refutation before beams are tried again
+SHARE = 0.3  # of the time left, at most, goes into refutation before searches are tried again
+
+Maker = Callable[[Attempt, tuple[int, int]], list[Dive | Task]]
 
 
 class Squeeze:
-    """Rounds of refutation and search over one graph, with wider and wider beams."""
+    """Rounds of refutation and search over one graph, each with longer dives and wider beams than the last."""
 
     def __init__(self, search: Search) -> None:
         search.compile(_compile)
         self.search = search
         self.width, self.fineness, self.room = WIDTH, FINENESS, True
-        self.ways: tuple[bool, ...] = (True, False)  # from the end backwards, from the start
-        self.top = Implied(search.graph)  # what holds in every order that is better than the best one known
+        self.ways: tuple[bool, ...] = (True, False)  # beams from the end backwards, and from the start
+        self.top = self._begin()  # what holds in every order that is better than the best one known
         self.open: list[Implied] = []  # budgets that are not refuted, highest first
         self.until = float("inf")  # when refutation is to end
 
+    def _begin(self) -> Implied:
+        search = self.search
+        until = time.monotonic() + SHARE * search.stopper.left if search.steps is None else float("inf")
+        return search.stopper.call(lambda stop: Implied(search.graph, stop=stop), until=until)
+
     def round(self) -> bool:
-        """Raise the bound, then search every budget; False once there is no room for wider beams than the last ones."""
+        """Raise the bound, then search every budget; False once there is no room for more than was tried."""
         search, better = self.search, True
         with search.phase(f"squeeze {self.width}"):
             while better and not search.over:
                 self._refute()
-                better = not search.over and self._search()
+                better = self._try(self._dives) or self._try(self._beams)
         self.width *= WIDER
         self.fineness *= WIDER
         return search.over or self.room
@@ -78,86 +86,60 @@ class Squeeze:
             search.prove(proof.bytes, proof)
         return proof is not None
 
-    def _search(self) -> bool:
-        """Beams at each of the budgets, the higher ones first; whether one found a better order."""
+    def _try(self, make: Maker) -> bool:
+        """Search at each of the budgets, the lowest first; whether a better order was found."""
         search, gap = self.search, self.search.peak - 1 - self.search.bound
-        budgets = [search.peak - 1 - int(fraction * gap) for fraction in FRACTIONS]
-        at_once = max(1, WORKERS // len(self.ways))
-        states = dict.fromkeys(self.ways, 0)
-        for first in range(0, len(budgets), at_once):
-            attempts = [self._attempt(budget) for budget in budgets[first : first + at_once]]
-            tasks = self._fitting([task for attempt in attempts for task in attempt.tasks])
-            if not tasks:
+        budgets = sorted({search.bound + int(place * gap) for place in PLACES})
+        states = {True: 0, False: 0}  # made from either end
+        for first in range(0, len(budgets), WORKERS):
+            if search.over or not self.room:
+                return False
+            attempts = [self._attempt(budget) for budget in budgets[first : first + WORKERS]]
+            made = [[make(attempt, span) for span in attempt.spans] for attempt in attempts]
+            wanted = [task for spans in made for tasks in spans for task in tasks]
+            tasks = self._fitting(wanted)
+            if wanted and not tasks:
                 return False
             found = search.run(tasks)
             for task, result in zip(tasks, found, strict=True):
                 states[task.problem.backwards] += result.states
-            better = False
-            for attempt in attempts:
-                better = self._take(attempt, found[: len(attempt.tasks)]) or better
-                found = found[len(attempt.tasks) :]
-            if better or search.over:
-                return better
-        if len(states) > 1 and max(states.values()) > LOPSIDED * min(states.values()):
+            results = iter(found)
+            per_span = [[[next(results) for _ in tasks] for tasks in spans] for spans in made]
+            better = [attempt.take(spans) for attempt, spans in zip(attempts, per_span, strict=True)]
+            if any(better):
+                return True
+        if all(states.values()) and max(states.values()) > LOPSIDED * min(states.values()):
             self.ways = (min(states, key=states.__getitem__),)  # the end from which there are fewer ideals
         return False
 
-    def _attempt(self, budget: int) -> "Attempt":
-        """Beams for each part of the best order that is not within ``budget`` yet."""
-        implied = self._implied_at(budget)
-        position = inverse(self.search.order)
-        parts = [part[np.argsort(position[part])] for part in implied.parts()]
-        order = np.concatenate(parts)
-        step_bytes = simulate(self.search.graph, order).step_bytes
-        ends = np.cumsum([len(part) for part in parts])
-        spans = [(int(end) - len(part), int(end)) for part, end in zip(parts, ends, strict=True)]
-        over = [(first, last) for first, last in spans if step_bytes[first:last].max() > budget]
-        tasks = []
-        for span in over:
-            for way in self.ways:
-                problem = window(self.search.graph, order, *span, implied.pairs, backwards=way)
-                tasks.append(Task(problem, self.width, budget, budget, climbs=int(way)))
-        return Attempt(budget, order, over, tasks)
+    def _dives(self, attempt: Attempt, span: tuple[int, int]) -> list[Dive | Task]:
+        """From the end, from where the ideals to choose from are far fewer: what was written is not undone in vain."""
+        problem = attempt.problem(span, backwards=True)
+        return [Dive(problem, attempt.budget, DIVE * self.width)]
 
-    def _fitting(self, tasks: list[Task]) -> list[Task]:
-        """The tasks, of a smaller width if need be; none if there is no room for more than what was tried before."""
-        width = self.width
-        while not self.search.fits(tasks):
-            self.room, width = False, width * 3 // 4
-            if width <= self.width // WIDER:
+    def _beams(self, attempt: Attempt, span: tuple[int, int]) -> list[Dive | Task]:
+        problems = [attempt.problem(span, backwards=way) for way in self.ways]
+        budget = attempt.budget
+        return [Task(problem, self.width, budget, budget, climbs=int(problem.backwards)) for problem in problems]
+
+    def _fitting(self, tasks: list[Dive | Task]) -> list[Dive | Task]:
+        """The tasks, smaller if need be; none if there is no room for more than what was tried before."""
+        scale, fitting = 1.0, tasks
+        while not self.search.fits(fitting):
+            self.room, scale = False, 0.75 * scale
+            if scale <= 1 / WIDER:
                 return []
-            tasks = [task._replace(width=width) for task in tasks]
-        return tasks
+            fitting = [task.scaled(scale) for task in tasks]
+        return fitting
 
-    def _take(self, attempt: "Attempt", found: Sequence[Found]) -> bool:
-        """Whether every part was found within the budget, and the order is better; else the budget may be refuted."""
-        order, within, ways = attempt.order, True, len(self.ways)
-        for place, (first, last) in enumerate(attempt.spans):
-            results = found[place * ways : (place + 1) * ways]
-            good = [result.nodes for result in results if result.nodes is not None]
-            if good:
-                order[first:last] = good[0]
-            elif any(result.complete for result in results):
-                self.search.prove(attempt.budget + 1)
-            within = within and bool(good)
-        return within and self.search.offer(order)
-
-    def _implied_at(self, budget: int) -> Implied:
-        """What is known to be implied by a budget: by the lowest one above it."""
+    def _attempt(self, budget: int) -> Attempt:
+        """With what is known to be implied by a budget: by the lowest one above it."""
         above = [implied for implied in (self.top, *self.open) if implied.budget >= budget]
-        return min(above, key=lambda implied: implied.budget)
-
-
-class Attempt(NamedTuple):
-    """The search for an order within a budget: the spans of ``order`` that exceed it, and beams for each of them."""
-
-    budget: int
-    order: Order
-    spans: list[tuple[int, int]]
-    tasks: list[Task]
+        return Attempt(self.search, budget, min(above, key=lambda implied: implied.budget))
 
 
 def _compile() -> None:
-    implied = Implied(TINY)
+    implied, go_on = Implied(TINY), np.zeros(1, np.int8)
     implied.learn(program_order(TINY))
-    implied.tighten(3, stop=np.zeros(1, np.int8))
+    implied.tighten(3, stop=go_on)
+    Dive(whole(TINY, backwards=True), 3, 9).run(go_on)
