@@ -123,7 +123,7 @@ random = Policy("A random legal order from the seed: the least that any method m
 
 
 def oldest(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order:  # noqa: ARG001
-    """Node whose predecessors ran earliest first, PyTorch Inductor's breadth-first pass; good on wide graphs."""
+    """Node whose predecessors ran earliest first: Inductor's breadth-first pass; good on wide graphs."""
     from topoformer.schedulers import _kernels
 
     order: Order = _kernels.oldest_first(*graph.preds, *graph.succs)

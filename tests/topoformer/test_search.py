@@ -1,0 +1,73 @@
+"""Searching methods: the same answer for a step cap, a valid one whenever they end, proofs that can be checked."""
+
+import signal
+
+import pytest
+
+import graphs
+from graphs.bound import check_bound
+from graphs.implied import Refutation
+from graphs.synthetic import layered
+from topoformer import schedule
+
+SEARCHING = ("auto", "exact", "beam", "local_search")
+
+
+@pytest.mark.parametrize("method", SEARCHING)
+def test_a_step_cap_gives_the_same_answer_again(method):
+    graph = layered(260, seed=31)
+    one, two = (schedule(graph, method, seconds=300.0, seed=4, steps=60_000) for _ in range(2))
+    assert one.order.tolist() == two.order.tolist()
+    assert one.bound_bytes == two.bound_bytes
+    assert [phase.name for phase in one.phases if phase.name != "compiling"] == [
+        phase.name for phase in two.phases if phase.name != "compiling"
+    ]
+
+
+def test_more_steps_are_never_worse():
+    graph = layered(300, seed=32)
+    found = [schedule(graph, "auto", seconds=300.0, steps=steps) for steps in (1, 30_000, 300_000)]
+    peaks, bounds = [f.cost.peak_bytes for f in found], [f.bound_bytes for f in found]
+    assert peaks == sorted(peaks, reverse=True)
+    assert bounds == sorted(bounds)
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 0.01, 0.05, 0.3])
+@pytest.mark.parametrize("method", SEARCHING)
+def test_any_deadline_leaves_a_legal_order_and_a_valid_bound(method, seconds):
+    graph = layered(400, seed=33)
+    result = schedule(graph, method, seconds=seconds)
+    graphs.check_order(graph, result.order)
+    assert result.bound_bytes <= result.cost.peak_bytes <= result.program_cost.peak_bytes
+    assert result.witness is None or check_bound(graph, result.witness)
+    assert not result.interrupted
+
+
+@pytest.mark.parametrize("delay", [0.02, 0.1, 0.3, 0.9])
+def test_an_interrupt_at_any_moment_leaves_a_legal_order_and_a_valid_bound(delay):
+    graph = layered(1200, seed=34)
+    schedule(layered(60, seed=1))  # compiles
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, delay)
+    try:
+        result = schedule(graph, seconds=300.0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert result.interrupted
+    graphs.check_order(graph, result.order)
+    assert result.bound_bytes <= result.cost.peak_bytes <= result.program_cost.peak_bytes
+
+
+def test_a_graph_that_no_single_cut_proves_is_proven_and_the_proof_holds():
+    graph = layered(250, seed=100)
+    cuts, auto = schedule(graph, "cuts"), schedule(graph, seconds=60)
+    assert auto.proven_optimal
+    assert cuts.bound_bytes < auto.bound_bytes
+    assert isinstance(auto.witness, Refutation)
+    assert auto.witness.bytes == auto.bound_bytes
+    assert check_bound(graph, auto.witness)
