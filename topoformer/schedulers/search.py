@@ -40,7 +40,9 @@ class Search:
         self.stopper = Stopper(time.monotonic() + seconds)
         self.rng = np.random.default_rng(seed)
         self.phases: list[Phase] = []
-        self.spent, self.speed = 0, SPEED
+        self.spent = 0
+        self._speed: dict[type, float] = {}  # units of state_cost a second, as measured for each kind of task
+        self._filled: dict[type, float] = {}  # share of the states it might make that a kind of task did make
         self.order: Order = CHEAP[0](graph, objective, seconds=seconds, seed=seed)
         self.peak = peak_bytes(graph, self.order)
         self.bound, self.unit = footprint_bound(graph), unit_of(graph)
@@ -137,8 +139,9 @@ class Search:
             return False
         if self.steps is not None:
             return sum(task.states for task in tasks) <= share * (self.steps - self.spent)
-        work = sum(task.states * state_cost(task.problem) for task in tasks)
-        return work / self.speed / at_once <= share * self.stopper.left
+        work = sum(self._filled.get(type(task), 1.0) * task.states * state_cost(task.problem) for task in tasks)
+        speed = min((self._speed.get(type(task), SPEED) for task in tasks), default=SPEED)
+        return work / speed / at_once <= share * self.stopper.left
 
     def run(self, tasks: "Sequence[Dive | Task]") -> list[Found]:
         """Run beams and dives, as many at once as there are cores."""
@@ -151,10 +154,16 @@ class Search:
             took = time.monotonic() - began
             self.spent += sum(result.states for result in results)
             if took > 0.05:
-                most = max(r.states * state_cost(t.problem) for r, t in zip(results, batch, strict=True))
-                self.speed = most / took
+                self._measure(batch, results, took)
             found += results
         return found
+
+    def _measure(self, tasks: "Sequence[Dive | Task]", results: Sequence[Found], took: float) -> None:
+        kind = type(tasks[0])
+        work = [result.states * state_cost(task.problem) for task, result in zip(tasks, results, strict=True)]
+        self._speed[kind] = max(max(work) / took, 1.0)
+        filled = max(result.states / task.states for task, result in zip(tasks, results, strict=True))
+        self._filled[kind] = min(1.0, 1.5 * filled)
 
     def whole_beams(self, width: int) -> list["Task"]:
         """Beams over the whole graph from both ends, for anything better than the best order."""

@@ -5,7 +5,7 @@ refuted, by what it implies or by a search that left nothing out, and the bound 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from topoformer.schedulers.search import TINY, WORKERS, Search, Task
 from topoformer.schedulers.stopper import Flag
 
 WIDTH, WIDER = 256, 2
-PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of budgets between the bound and what is just below the best peak
+FIRST = (0.0, 0.25, 0.5, 0.75, 1.0)  # budgets that are dived for at first, between bound and best peak
+DIVES, BEAMS = (0.5, 1.0), (0.15, 0.35, 0.6, 0.8, 1.0)  # budgets of later dives and of beams
+RISE = 0.1  # of the gap: a bound that rose so much is tried to be raised again at once
 FINENESS = 1000  # refutation raises the bound to within 1/FINENESS of where it ends, finer in each round
 LOPSIDED = 2  # how many times as many ideals there must be from one end for it to be given up
 DIVE = 16  # states that a dive enters, for each state of a level of the beam
@@ -51,7 +53,8 @@ class Squeeze:
         with search.phase(f"squeeze {self.width}"):
             while better and not search.over:
                 self._refute()
-                better = self._try(self._dives) or self._try(self._beams)
+                places = FIRST if self.width == WIDTH else DIVES
+                better = self._try(self._dives, places) or self._try(self._beams, BEAMS)
         self.width *= WIDER
         self.fineness *= WIDER
         return search.over or self.room
@@ -86,15 +89,15 @@ class Squeeze:
             search.prove(proof.bytes, proof)
         return proof is not None
 
-    def _try(self, make: Maker) -> bool:
-        """Search at each of the budgets, the lowest first; whether a better order was found."""
-        search, gap = self.search, self.search.peak - 1 - self.search.bound
-        budgets = sorted({search.bound + int(place * gap) for place in PLACES})
+    def _try(self, make: Maker, places: Sequence[float]) -> bool:
+        """Search at each of the budgets, the lowest first; whether a better order or a much better bound was found."""
+        search, bound, gap = self.search, self.search.bound, self.search.peak - 1 - self.search.bound
+        budgets = sorted({bound + int(place * gap) for place in places})
         states = {True: 0, False: 0}  # made from either end
         for first in range(0, len(budgets), WORKERS):
             if search.over or not self.room:
                 return False
-            attempts = [self._attempt(budget) for budget in budgets[first : first + WORKERS]]
+            attempts = [self._attempt(budget) for budget in budgets[first : first + WORKERS] if budget >= search.bound]
             made = [[make(attempt, span) for span in attempt.spans] for attempt in attempts]
             wanted = [task for spans in made for tasks in spans for task in tasks]
             tasks = self._fitting(wanted)
@@ -110,7 +113,7 @@ class Squeeze:
                 return True
         if all(states.values()) and max(states.values()) > LOPSIDED * min(states.values()):
             self.ways = (min(states, key=states.__getitem__),)  # the end from which there are fewer ideals
-        return False
+        return search.bound - bound > RISE * gap
 
     def _dives(self, attempt: Attempt, span: tuple[int, int]) -> list[Dive | Task]:
         """From the end, from where the ideals to choose from are far fewer: what was written is not undone in vain."""
