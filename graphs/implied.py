@@ -75,6 +75,7 @@ class Implied:
         self._looked, self._due = np.full(n, -1, np.int32), np.ones(n, np.bool_)
         self._level = np.zeros(n, np.int64)
         self._order: Order = program_order(graph)
+        self.open_pairs_before = self.open_pairs
         if reduced:
             self._add_twins()
             self._reduce(stop)
@@ -93,6 +94,12 @@ class Implied:
     def pairs(self) -> Int32Array:
         """The precedences found, int32[a, 2]: the first of each row runs before the second."""
         return self._pairs[: self._number]
+
+    @property
+    def open_pairs(self) -> int:
+        """How many pairs of nodes may still run in either order."""
+        n = self.graph.n
+        return n * (n - 1) // 2 - int(np.bitwise_count(self._sets[0]).sum())
 
     def count(self, rule: int) -> int:
         """How many of the precedences found there are by ``rule``, one of those in :mod:`graphs.reductions`."""

@@ -24,3 +24,4 @@ class Outcome(NamedTuple):
     witness: Witness | Refutation | None = None  # its proof, where it is a minimum cut or follows from such
     phases: tuple[Phase, ...] = ()
     interrupted: bool = False  # by the user, before it was done
+    narrowed: str = ""  # by how much precedences narrowed the search

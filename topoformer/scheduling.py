@@ -69,6 +69,7 @@ class Schedule:
     search_seconds: float
     phases: tuple[Phase, ...] = ()  # what each phase of the search contributed
     interrupted: bool = False  # by the user, before the search was over
+    narrowed: str = ""  # by how much precedences narrowed the search, in words
 
     @property
     def proven_optimal(self) -> bool:
@@ -175,6 +176,7 @@ def schedule(
         search_seconds=searched,
         phases=outcome.phases,
         interrupted=outcome.interrupted,
+        narrowed=outcome.narrowed,
     )
 
 

@@ -31,7 +31,9 @@ def schedule_lines(result: Schedule, *, load_seconds: float | None = None) -> st
     lines += [f"  {name:13} {size:>12}  {remark}".rstrip() for name, size, remark in rows]
     stopped = " until interrupted" if result.interrupted else ""
     lines += [f"  {'method':13} {result.method}, {result.search_seconds:.2f} s{stopped}{loaded}"]
-    return "\n".join(lines + _phase_lines(result.phases) + _peak_lines(result))
+    narrowed = [f"  {part}" for part in ("narrowed", *result.narrowed.split("; "))] if result.narrowed else []
+    narrowed[1:] = [f"  {line}" for line in narrowed[1:]]
+    return "\n".join(lines + _phase_lines(result.phases) + narrowed + _peak_lines(result))
 
 
 def count(number: int, what: str) -> str:

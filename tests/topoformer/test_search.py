@@ -1,6 +1,8 @@
 """Searching methods: the same answer for a step cap, a valid one whenever they end, proofs that can be checked."""
 
+import re
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +11,7 @@ from graphs.bound import check_bound
 from graphs.implied import Refutation
 from graphs.synthetic import layered
 from topoformer import schedule
+from topoformer.text import schedule_lines
 
 SEARCHING = ("auto", "exact", "beam", "local_search")
 
@@ -71,3 +74,18 @@ def test_a_graph_that_no_single_cut_proves_is_proven_and_the_proof_holds():
     assert isinstance(auto.witness, Refutation)
     assert auto.witness.bytes == auto.bound_bytes
     assert check_bound(graph, auto.witness)
+
+
+def test_what_the_reductions_shrink_is_counted_and_shown():
+    result = schedule(layered(250, seed=101), seconds=60)
+    shown = schedule_lines(result)
+    assert "precedences that cost nothing: " in shown
+    left, of = (int(number.replace(",", "")) for number in re.search(r"order: ([\d,]+) of ([\d,]+)", shown).groups())
+    assert 0 < left < of < 250 * 249 // 2
+    assert "parts, the largest of" in shown
+
+
+def test_an_interrupted_search_says_so():
+    result = schedule(layered(30, seed=2))
+    assert "interrupted" not in schedule_lines(result)
+    assert "until interrupted" in schedule_lines(replace(result, interrupted=True))

@@ -40,6 +40,7 @@ class Search:
         self.stopper = Stopper(time.monotonic() + seconds)
         self.rng = np.random.default_rng(seed)
         self.phases: list[Phase] = []
+        self.narrowed = ""
         self.spent = 0
         self._speed: dict[type, float] = {}  # units of state_cost a second, as measured for each kind of task
         self._filled: dict[type, float] = {}  # share of the states it might make that a kind of task did make
@@ -90,7 +91,9 @@ class Search:
 
     def outcome(self) -> Outcome:
         """The answer so far."""
-        return Outcome(self.order, self.bound, self.witness, tuple(self.phases), self.stopper.interrupted)
+        return Outcome(
+            self.order, self.bound, self.witness, tuple(self.phases), self.stopper.interrupted, self.narrowed
+        )
 
     def offer(self, order: Order) -> bool:
         """Take ``order`` if its peak is lower."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from graphs import program_order
 from graphs.implied import Implied, Refutation
+from graphs.reductions import EARLY, IMPLIED, LATE, TWIN
 from topoformer.schedulers.attempt import Attempt
 from topoformer.schedulers.dive import Dive
 from topoformer.schedulers.problem import whole
@@ -55,9 +56,22 @@ class Squeeze:
                 self._refute()
                 places = FIRST if self.width == WIDTH else DIVES
                 better = self._try(self._dives, places) or self._try(self._beams, BEAMS)
+        search.narrowed = self._narrowed()
         self.width *= WIDER
         self.fineness *= WIDER
         return search.over or self.room
+
+    def _narrowed(self) -> str:
+        """How much there is left to choose, in words."""
+        top, n = self.top, self.search.graph.n
+        counts = [(top.count(LATE), "late"), (top.count(EARLY), "early"), (top.count(TWIN), "twins")]
+        free = ", ".join(f"{count:,} {name}" for count, name in counts if count) or "none"
+        parts = top.parts()
+        return (
+            f"precedences that cost nothing: {free}; implied by a lower peak: {top.count(IMPLIED):,}; "
+            f"pairs left to order: {top.open_pairs:,} of {top.open_pairs_before:,}; "
+            f"{len(parts):,} parts, the largest of {max(map(len, parts)):,} of {n:,} nodes"
+        )
 
     def _refute(self) -> None:
         """The best order's own budget first; then bisect between the bound and the lowest budget that stays open."""
