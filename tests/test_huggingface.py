@@ -48,6 +48,7 @@ def test_captured_ordered_and_handed_back(name):
     graph = graphs.from_fx(program, name=name)
     assert graph.resident_bytes >= weight_bytes
     result = topoformer.schedule(graph)
+    assert result.proven_optimal
     assert result.bound_bytes <= result.cost.peak_bytes <= result.program_cost.peak_bytes
     again = graphs.from_fx(graphs.apply_order(program, result.order), name=name)
     assert graphs.peak_bytes(again) == result.cost.peak_bytes
