@@ -90,19 +90,6 @@ def _safe(graph, state, live, budget, climbs, room):
 
 
 @njit(cache=True)
-def _held(node, watched, weights, held, ran, way):
-    """Count what ``node`` writes for the watched nodes that it precedes by choice; whether each can still run."""
-    possible = True
-    for k in range(len(watched)):
-        if not ran[k]:
-            held[k] -= way * weights[k, node]
-            possible = possible and held[k] >= 0
-        if watched[k] == node:
-            ran[k] = way > 0
-    return possible
-
-
-@njit(cache=True)
 def _branch(graph, state, live, budget, priority, kids, keys, first):
     """Write the children to ``kids[first:]``, the most promising last; where they end."""
     _, left, ready, _, count, _ = state
@@ -122,61 +109,55 @@ def _branch(graph, state, live, budget, priority, kids, keys, first):
 
 
 @njit(cache=True, nogil=True)
-def dive(graph, start, levels, budget, climbs, priority, watch, zobrist, capacity, most, stop):
+def dive(graph, start, levels, budget, climbs, priority, zobrist, capacity, most, stop):
     """(FOUND, EXHAUSTED or STOPPED; moves, int32[levels]; number of states entered).
 
-    ``priority``, float64[p], in bytes: a child's live bytes less its priority, the lowest first. ``watch``: (nodes,
-    int32[k]; weights, int64[k, p]; room, int64[k]): node k can run only while what is written for later by nodes that
-    need not precede it, by their weights, is within its room. ``capacity`` ideals are remembered, ``most`` entered.
+    ``priority``, float64[p], in bytes: children go by what is live after them less it, the lowest first. ``capacity``
+    ideals are remembered, ``most`` entered.
     """
     waits0, left0, ready0, live = start
-    watched, weights, room_of = watch
     n, words = len(waits0), (len(waits0) + 63) // 64
     place, count, bits = np.full(n, -1, np.int32), np.zeros(1, np.int64), np.zeros(words, np.uint64)
-    state = (waits0.copy(), left0.copy(), np.empty(n, np.int32), place, count, bits)
+    left = left0.copy()
+    state = (waits0.copy(), left, np.empty(n, np.int32), place, count, bits)
     for node in ready0:
         _enter(node, state[2], place, count)
     table, codes = np.full(_slots(capacity), -1, np.int32), np.empty(capacity, np.uint64)
     stored, number = np.empty((capacity, words), np.uint64), np.zeros(1, np.int64)
-    held, ran, scratch = room_of.copy(), np.zeros(len(watched), np.bool_), np.empty((2, n), np.int32)
+    scratch = np.empty((2, n), np.int32)
     kids, keys = np.empty(8 * n + 4096, np.int32), np.empty(8 * n + 4096, np.float64)
     moves, before = np.empty(levels, np.int32), np.empty(levels + 1, np.int64)  # live bytes before each move
     ends, since = np.zeros(levels + 2, np.int64), np.zeros(levels + 2, np.int64)  # of each open branch
-    ran_count, depth, entered, code, possible = 0, 0, 0, np.uint64(0), True
+    ran, depth, entered, code = 0, 0, 0, np.uint64(0)
     while True:
-        node = -1
-        if possible:  # go on from this state
-            node = _safe(graph, state, live, budget, climbs, scratch)
-            if node < 0 and ran_count < levels:
-                entered += 1
-                if stop[0] or entered > most:
-                    return STOPPED, moves, entered
-                begin = end = ends[depth]
-                if begin + count[0] > len(kids):
-                    kids, keys = np.append(kids, np.empty_like(kids)), np.append(keys, np.empty_like(keys))
-                if not _seen(code, bits, table, codes, stored, number):
-                    end = _branch(graph, state, live, budget, priority, kids, keys, begin)
-                depth += 1
-                ends[depth], since[depth] = end, ran_count
-        if ran_count == levels:
+        node = _safe(graph, state, live, budget, climbs, scratch)
+        if node < 0 and ran < levels:
+            entered += 1
+            if stop[0] or entered > most:
+                return STOPPED, moves, entered
+            begin = end = ends[depth]
+            if begin + count[0] > len(kids):
+                kids, keys = np.append(kids, np.empty_like(kids)), np.append(keys, np.empty_like(keys))
+            if not _seen(code, bits, table, codes, stored, number):
+                end = _branch(graph, state, live, budget, priority, kids, keys, begin)
+            depth += 1
+            ends[depth], since[depth] = end, ran
+        if ran == levels:
             return FOUND, moves, entered
         if node < 0:  # the next child of the innermost branch that has one left
             while depth > 0 and ends[depth] == ends[depth - 1]:
                 depth -= 1
             if depth == 0:
                 return EXHAUSTED, moves, entered
-            while ran_count > since[depth]:
-                ran_count -= 1
-                last = moves[ran_count]
-                _held(last, watched, weights, held, ran, -1)
-                _run(last, graph, state, -1)
-                code ^= zobrist[last]
-                live = before[ran_count]
+            while ran > since[depth]:
+                ran -= 1
+                _run(moves[ran], graph, state, -1)
+                code ^= zobrist[moves[ran]]
+                live = before[ran]
             ends[depth] -= 1
             node = kids[ends[depth]]
-        moves[ran_count], before[ran_count] = node, live
-        live += cost_of(node, graph, state[1])[1]
-        ran_count += 1
+        moves[ran], before[ran] = node, live
+        live += cost_of(node, graph, left)[1]
+        ran += 1
         _run(node, graph, state, 1)
         code ^= zobrist[node]
-        possible = _held(node, watched, weights, held, ran, 1)
