@@ -12,6 +12,8 @@ from graphs.implied import Refutation
 from graphs.memory import memory_model, simulate
 from graphs.reductions import IMPLIED, TWIN, holds
 
+HALF = 32  # bits
+
 
 def footprint_bound(graph: Graph) -> int:
     """The largest working set of one node, or what must be live at the ends of the order; O(n + m).
@@ -63,28 +65,36 @@ def check_bound(graph: Graph, witness: Witness | Refutation) -> bool:
 
 def _flow_adds_up(graph: Graph, witness: Witness) -> bool:
     """Whether the flow is feasible and brings so many bytes from source to sink."""
+    if not 0 <= witness.node < graph.n:
+        return False
     network = CutNetwork(graph)
     vertex = network.merged(witness.node)
     tail, head, flow = vertex[network.tail], vertex[network.head], witness.flow
     if flow.shape != tail.shape or (flow < 0).any() or (flow > network.capacity).any():
         return False
-    net = np.zeros(network.sink + 1, np.int64)
-    np.add.at(net, head, flow)
-    np.subtract.at(net, tail, flow)
-    source, sink = network.source, network.sink
-    inner = np.delete(net, [source, sink])
-    return not inner.any() and witness.bytes <= int(net[sink]) + int(memory_model(graph).steps.alloc[witness.node])
+    high, low = np.zeros((2, network.sink + 1), np.int64)  # in two halves, whose sums do not wrap around
+    for net, part in ((high, flow >> HALF), (low, flow & ((1 << HALF) - 1))):
+        np.add.at(net, head, part)
+        np.subtract.at(net, tail, part)
+    high, low = high + (low >> HALF), low & ((1 << HALF) - 1)
+    inner = np.delete(np.arange(network.sink + 1), [network.source, network.sink])
+    arrived = (int(high[network.sink]) << HALF) + int(low[network.sink])
+    balanced = not (high[inner].any() or low[inner].any())
+    return balanced and witness.bytes <= arrived + int(memory_model(graph).steps.alloc[witness.node])
 
 
 def _refutes(graph: Graph, proof: Refutation) -> bool:
     """Whether each precedence follows from those before it, and the bound from all of them."""
     network, pairs = CutNetwork(graph), proof.pairs
     nodes = np.concatenate([pairs.ravel(), proof.at, [proof.node]])
-    if pairs.shape != (len(proof.at), 2) or not ((nodes >= 0) & (nodes < graph.n)).all():
+    shapes = pairs.shape == (len(proof.at), 2) and proof.rules.shape == proof.at.shape
+    if not shapes or not ((nodes >= 0) & (nodes < graph.n)).all():
         return False
     reached = _closure(graph)
     rows = zip(pairs.tolist(), proof.at.tolist(), proof.rules.tolist(), strict=True)
     for i, ((first, second), node, rule) in enumerate(rows):
+        if first == second or reached[second, first]:
+            return False
         if rule != IMPLIED:
             twins_first = rule != TWIN or bool((proof.rules[:i] == TWIN).all())
             sound = twins_first and holds(graph, reached, first, second, rule)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from graphs.csr import CSR, Int32Array, transposed
+from graphs.errors import quoted
 from graphs.graph import Graph, Kind, Order, program_order
 from graphs.memory import memory_model, simulate
 from graphs.reductions import TWIN, twins
@@ -24,6 +25,7 @@ IDEALS = 24  # remembered for each node, at most
 MEMORY = 256 << 20  # bytes for them, at most
 ROOM = 16  # precedences a node that there is room for
 UNLIMITED = 1 << 60
+MOST = 1 << 57  # bytes: flows, and what cannot be cut, are counted in 64 bits
 GO_ON = np.zeros(1, np.int8)
 
 
@@ -53,11 +55,18 @@ class Implied:
         graph: whose orders are meant.
         reduced: whether precedences that cost nothing take part; without them, all such orders keep to what is found.
         stop: int8[1]; setting it from another thread ends the look for precedences that cost nothing.
+
+    Raises:
+        ValueError: the graph's sizes add up to more than MOST bytes, with which flows could not be counted.
     """
 
     def __init__(self, graph: Graph, *, reduced: bool = True, stop: npt.NDArray[np.int8] = GO_ON) -> None:
         from graphs import _implied_kernels
 
+        if (total := total_bytes(graph)) > MOST:
+            raise ValueError(
+                f"the sizes of graph {quoted(graph.name)} add up to more than {MOST:,} bytes (got {total:,})"
+            )
         n = graph.n
         words = (n + 63) // 64
         kept = max(4, min(IDEALS, MEMORY // max(8 * n * words, 1)))
@@ -179,6 +188,11 @@ class Implied:
         found = (self._pairs, self._at, self._rules)
         self._number = _reduction_kernels.reduce(*arrays, found, self._number, stop)
         return self._number > before
+
+
+def total_bytes(graph: Graph) -> int:
+    """All sizes and scratch, in bytes."""
+    return int(graph.size.sum()) + int(graph.scratch.sum())
 
 
 def unit_of(graph: Graph) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from graphs import Graph
 from graphs.cost import Objective
+from graphs.implied import MOST, total_bytes
 from topoformer.outcome import Outcome
 from topoformer.schedulers.local_search import Windows
 from topoformer.schedulers.search import Search
@@ -68,7 +69,14 @@ def _beams(search: Search) -> None:
         width *= WIDER
 
 
+def _squeezable(graph: Graph) -> bool:
+    return graph.n <= LARGEST and total_bytes(graph) <= MOST
+
+
 def _squeeze(search: Search) -> None:
+    if not _squeezable(search.graph):
+        _beams(search)
+        return
     squeeze = Squeeze(search)
     while not search.over and squeeze.round():
         pass
@@ -83,7 +91,7 @@ def _windows(search: Search) -> None:
 def _squeeze_and_windows(search: Search) -> None:
     """Rounds of both, each with wider beams than its last one: always of the one that has had less than its share."""
     parts: dict[Squeeze | Windows, float] = {Windows(search): WINDOWS_SHARE}
-    if search.graph.n <= LARGEST:
+    if _squeezable(search.graph):
         parts = {Squeeze(search): 1.0 - WINDOWS_SHARE, **parts}
     spent = dict.fromkeys(parts, 0)
     while parts and not search.over:
