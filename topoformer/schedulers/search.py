@@ -49,6 +49,7 @@ class Search:
         self.bound, self.unit = footprint_bound(graph), unit_of(graph)
         self.witness: Witness | Refutation | None = None
         self._network: CutNetwork | None = None
+        self._compiling = 0.0  # seconds
         self._compiled: set[Callable[[], object]] = set()
 
     @property
@@ -64,12 +65,12 @@ class Search:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Record what was known when this ended."""
-        began = time.monotonic()
+        """Record what was known when this ended, and what it took without compiling."""
+        began, compiled = time.monotonic(), self._compiling
         try:
             yield
         finally:
-            took = time.monotonic() - began
+            took = time.monotonic() - began - (self._compiling - compiled)
             if self.phases and self.phases[-1].name == name:
                 took += self.phases.pop().seconds
             self.phases.append(Phase(name, took, self.peak, self.bound))
@@ -86,6 +87,7 @@ class Search:
         kernels()
         took = time.monotonic() - began
         self.stopper.deadline += took
+        self._compiling += took
         if took > WORTH_SAYING:
             self.phases.append(Phase("compiling", took, self.peak, self.bound))
 
