@@ -27,6 +27,17 @@ def test_a_step_cap_gives_the_same_answer_again(method):
     ]
 
 
+@pytest.mark.parametrize("method", ["auto", "local_search"])
+def test_a_step_cap_gives_the_same_answer_on_any_number_of_cores(method, monkeypatch):
+    for seed in (2, 3, 7):
+        graph, found = layered(80, seed=seed), []
+        for workers in (1, 2, 4):
+            monkeypatch.setattr("topoformer.schedulers.search.WORKERS", workers)
+            found.append(schedule(graph, method, seconds=300.0, steps=20_000))
+        assert len({tuple(result.order.tolist()) for result in found}) == 1
+        assert len({result.bound_bytes for result in found}) == 1
+
+
 def test_more_steps_are_never_worse():
     graph = layered(300, seed=32)
     found = [schedule(graph, "auto", seconds=300.0, steps=steps) for steps in (1, 30_000, 300_000)]

@@ -7,7 +7,7 @@ from graphs.cost import OBJECTIVES
 from graphs.csr import CSR, transposed
 from graphs.memory import memory_model
 from topoformer.schedulers.problem import window
-from topoformer.schedulers.search import TINY, WORKERS, Search, Task
+from topoformer.schedulers.search import TINY, Search, Task
 from topoformer.schedulers.stopper import Flag
 
 REACH, TRIES = 200, 20_000  # how far a node may move, and how many moves are tried in a round
@@ -73,7 +73,7 @@ class Windows:
         search = self.search
         profile = simulate(search.graph, search.order)
         spans, tasks = [], []
-        for _ in range(WORKERS):
+        for _ in range(search.group):
             before = int(search.rng.integers(length // 4, length - length // 4 + 1))
             first = min(max(profile.peak_step - before, 0), search.graph.n - length)
             problem = window(search.graph, search.order, first, first + length)

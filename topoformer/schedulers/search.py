@@ -23,6 +23,7 @@ from topoformer.schedulers.stopper import Flag, Stopper
 CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.oldest, ls.dfs, ls.bfs, ls.smallest, ls.critical_path, ls.random)
 CUT_SHARE = 0.3  # of the time, at most, goes into the first bound
 SPEED = 2e9  # units of state_cost a second, a low guess; replaced by what is measured
+GROUP = 2  # searches that are begun at once where steps are counted
 WORTH_SAYING = 0.5  # seconds of compiling
 TINY = Graph.build("tiny", "abc", [[], [0], [0, 1]], [0, 1, 2], [1, 1, 1])
 WORKERS = max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
@@ -57,6 +58,14 @@ class Search:
         """Whether there is nothing left to find, or nothing left to find it with."""
         spent = self.steps is not None and self.spent >= self.steps
         return self.peak <= self.bound or spent or self.stopper.expired
+
+    @property
+    def group(self) -> int:
+        """How many searches are begun before the first of them is looked at: as many as can run at once.
+
+        With a step cap it is the same number on any machine, so that the answer is.
+        """
+        return WORKERS if self.steps is None else GROUP
 
     @property
     def searchable(self) -> bool:
@@ -139,7 +148,7 @@ class Search:
 
     def fits(self, tasks: "Sequence[Dive | Task]", share: float = 1.0) -> bool:
         """Whether all of ``tasks`` together take at most a share of what is left to spend, and fit into memory."""
-        at_once = min(WORKERS, max(len(tasks), 1))
+        at_once = min(self.group, max(len(tasks), 1))
         if any(task.bytes * at_once > MEMORY for task in tasks):
             return False
         if self.steps is not None:

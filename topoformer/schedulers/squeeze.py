@@ -15,7 +15,7 @@ from graphs.reductions import EARLY, IMPLIED, LATE, TWIN
 from topoformer.schedulers.attempt import Attempt
 from topoformer.schedulers.dive import Dive
 from topoformer.schedulers.problem import whole
-from topoformer.schedulers.search import TINY, WORKERS, Search, Task
+from topoformer.schedulers.search import TINY, Search, Task
 from topoformer.schedulers.stopper import Flag
 
 WIDTH, WIDER = 256, 2
@@ -108,10 +108,12 @@ class Squeeze:
         search, bound, gap = self.search, self.search.bound, self.search.peak - 1 - self.search.bound
         budgets = sorted({bound + int(place * gap) for place in places})
         states = {True: 0, False: 0}  # made from either end
-        for first in range(0, len(budgets), WORKERS):
+        for first in range(0, len(budgets), search.group):
             if search.over or not self.room:
                 return False
-            attempts = [self._attempt(budget) for budget in budgets[first : first + WORKERS] if budget >= search.bound]
+            attempts = [
+                self._attempt(budget) for budget in budgets[first : first + search.group] if budget >= search.bound
+            ]
             made = [[make(attempt, span) for span in attempt.spans] for attempt in attempts]
             wanted = [task for spans in made for tasks in spans for task in tasks]
             tasks = self._fitting(wanted)
