@@ -1,7 +1,8 @@
 """How close to optimal, and how certainly: peaks, bounds and seconds of a searching method, a row a graph.
 
 Sets of graphs: ``published`` (the layered graphs in ``--data``), ``layered`` (twelve fresh ones of 250 nodes, twelve of
-500, and two each of 1,000 and 2,000), ``irregular`` (randomly wired networks, NAS cells, a tree) and ``scale`` (layered
+500, and two each of 1,000 and 2,000), ``irregular`` (randomly wired networks, NAS cells, a tree),
+``huggingface`` (models of that library, shallow where that only repeats layers) and ``scale`` (layered
 graphs of 3,000 to 100,000 nodes, whose edges grow faster than their nodes, and series-parallel ones of 1,000 to
 1,000,000). Their seeds are used for nothing else. The first answer is the best of all list policies.
 """
@@ -27,7 +28,7 @@ SEEDS = range(4000, 4012)
 IRREGULAR = ("randwire_ws", "randwire_er", "randwire_ba", "nasnet_a", "pnasnet", "amoebanet", "darts", "tree_lstm")
 LAYERED = (3_000, 10_000, 30_000, 100_000)
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-SETS = ("published", "layered", "irregular", "scale")
+SETS = ("published", "layered", "irregular", "huggingface", "scale")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +73,10 @@ def groups(wanted: list[str], data: Path | None) -> Iterator[tuple[str, Iterator
             yield f"layered {nodes}", (layered(nodes, seed=seed) for seed in seeds)
     if "irregular" in wanted:
         yield "irregular", map(network, IRREGULAR)
+    if "huggingface" in wanted:
+        from bench.huggingface import MODELS, graph_of
+
+        yield "huggingface", map(graph_of, MODELS)
     if "scale" in wanted:
         yield "layered, large", (layered(nodes, seed=SEEDS[0]) for nodes in LAYERED)
         yield "series-parallel, large", (FAMILIES["series_parallel"](nodes, seed=SEEDS[0]) for nodes in SIZES)

@@ -2,9 +2,11 @@
 
 import random
 
+import networkx as nx
 from hypothesis import strategies as st
 
 from graphs import Graph, Kind
+from tests.oracle import preds_of
 
 SIZES = (0, 0, 1, 2, 3, 5, 8, 8, 13, 100, 2**40)
 
@@ -52,6 +54,26 @@ def random_order(graph, rng):
         for before in waiting.values():
             before.discard(v)
     return order
+
+
+def with_pairs(graph, pairs):
+    """``graph`` with further precedences, its nodes renumbered so that it is in program order again."""
+    arcs = nx.DiGraph()
+    arcs.add_nodes_from(range(graph.n))
+    arcs.add_edges_from((u, v) for v, before in enumerate(preds_of(graph)) for u in before)
+    arcs.add_edges_from(pairs)
+    rows = list(nx.topological_sort(arcs))
+    new = {old: i for i, old in enumerate(rows)}
+    return Graph.build(
+        "with precedences",
+        [graph.labels[v] for v in rows],
+        [graph.reads.row(v).tolist() for v in rows],
+        [new.get(int(w), -1) for w in graph.writer],
+        graph.size,
+        kind=graph.kind,
+        after=[(new[u], new[v]) for u, v in [*zip(*graph.after.tolist(), strict=True), *pairs]],
+        scratch=graph.scratch[rows],
+    )
 
 
 small_graphs = st.integers(0, 2**32 - 1).map(random_graph)

@@ -62,7 +62,8 @@ def _verdict(result: Schedule) -> str:
         return "optimal: no order needs less"
     if not result.bound_bytes:
         return "nothing is proven about other orders"
-    return f"no order needs less; the new peak is {result.gap:.1%} above it"
+    above = "less than 0.1%" if result.gap < 0.001 else f"{result.gap:.1%}"
+    return f"no order needs less; the new peak is {above} above it"
 
 
 def _peak_lines(result: Schedule) -> list[str]:

@@ -2,37 +2,16 @@
 
 from collections import Counter
 
-import networkx as nx
 import numpy as np
 
 from graphs import Graph
 from graphs.implied import Implied
 from graphs.reductions import EARLY, LATE, TWIN, holds, twins
 from tests import oracle
-from tests.strategies import random_graph
+from tests.strategies import random_graph, with_pairs
 
 GO_ON = np.zeros(1, np.int8)
 RULES = (LATE, EARLY, TWIN)
-
-
-def with_pairs(graph, pairs):
-    """``graph`` with further precedences, its nodes renumbered so that it is in program order again."""
-    arcs = nx.DiGraph()
-    arcs.add_nodes_from(range(graph.n))
-    arcs.add_edges_from((u, v) for v, before in enumerate(oracle.preds_of(graph)) for u in before)
-    arcs.add_edges_from(pairs)
-    rows = list(nx.topological_sort(arcs))
-    new = {old: i for i, old in enumerate(rows)}
-    return Graph.build(
-        "with precedences",
-        [graph.labels[v] for v in rows],
-        [graph.reads.row(v).tolist() for v in rows],
-        [new.get(int(w), -1) for w in graph.writer],
-        graph.size,
-        kind=graph.kind,
-        after=[(new[u], new[v]) for u, v in [*zip(*graph.after.tolist(), strict=True), *pairs]],
-        scratch=graph.scratch[rows],
-    )
 
 
 def test_the_least_peak_stays():

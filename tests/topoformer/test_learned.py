@@ -9,6 +9,7 @@ import pytest
 
 from graphs import check_order, peak_bytes, simulate
 from graphs.synthetic import layered, randwire, series_parallel
+from tests.interrupts import interrupted_after
 from tests.strategies import random_graph
 from topoformer.net import windows
 from topoformer.schedulers import learned
@@ -44,6 +45,18 @@ def test_a_step_cap_gives_the_same_answer_again():
     one, two = (schedule(graph, "topoformer-sample", seconds=100.0, seed=5, steps=40) for _ in range(2))
     assert one.order.tolist() == two.order.tolist()
     assert one.phases[-1].name == "40 samples"
+
+
+@pytest.mark.parametrize("method", ["topoformer-sample", "topoformer-beam"])
+@pytest.mark.parametrize("delay", [0.02, 0.4])
+def test_an_interrupt_leaves_the_best_so_far(method, delay):
+    graph = layered(900, seed=700_005)
+    schedule(layered(20, seed=1), method, seconds=0.1)  # compiles
+    with interrupted_after(delay):
+        result = schedule(graph, method, seconds=300.0)
+    assert result.interrupted
+    check_order(graph, result.order)
+    assert result.bound_bytes <= result.cost.peak_bytes <= result.program_cost.peak_bytes
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Searching methods: the same answer for a step cap, a valid one whenever they end, proofs that can be checked."""
 
 import re
-import signal
 from dataclasses import replace
 
 import pytest
@@ -10,6 +9,7 @@ import graphs
 from graphs.bound import check_bound
 from graphs.implied import Refutation
 from graphs.synthetic import layered
+from tests.interrupts import interrupted_after
 from topoformer import schedule
 from topoformer.text import schedule_lines
 
@@ -61,17 +61,8 @@ def test_any_deadline_leaves_a_legal_order_and_a_valid_bound(method, seconds):
 def test_an_interrupt_at_any_moment_leaves_a_legal_order_and_a_valid_bound(delay):
     graph = layered(1200, seed=34)
     schedule(layered(60, seed=1))  # compiles
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, delay)
-    try:
+    with interrupted_after(delay):
         result = schedule(graph, seconds=300.0)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     assert result.interrupted
     graphs.check_order(graph, result.order)
     assert result.bound_bytes <= result.cost.peak_bytes <= result.program_cost.peak_bytes

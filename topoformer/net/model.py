@@ -12,7 +12,6 @@ the default one here has beside it the weights of dynamic features, so that the 
 ``priority[v] + weight[v] . phi(v, t)``.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,11 +53,6 @@ class Size:
     def to_json(self) -> dict[str, Any]:
         """The arguments as a dictionary."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, arguments: Mapping[str, Any]) -> "Size":
-        """What :meth:`to_json` wrote."""
-        return cls(**arguments)
 
 
 class Masks:

@@ -8,28 +8,18 @@ States of one level have run equally many nodes, so that equal ideals meet there
 import numpy as np
 from numba import njit
 
-from topoformer.schedulers._descent_kernels import cost_of, descends
+from topoformer.schedulers._descent_kernels import advance, cost_of, descends
 
 
 @njit(cache=True)
 def _run(node, graph, waits, left, ready, count):
     """Run ``node`` in a state's arrays; returns the new number of ready nodes."""
-    succ_ptr, succ_idx, ptr, idx = graph[:4]
-    for entry in range(ptr[node], ptr[node + 1]):
-        left[np.uint32(idx[entry])] -= 1
     place = 0
     while ready[place] != node:
         place += 1
-    count -= 1
-    for i in range(place, count):  # keeps the order of arrival, by which ties between nodes are settled
+    for i in range(place, count - 1):  # keeps the order of arrival, by which ties between nodes are settled
         ready[i] = ready[i + 1]
-    for entry in range(succ_ptr[node], succ_ptr[node + 1]):
-        succ = np.uint32(succ_idx[entry])
-        waits[succ] -= 1
-        if waits[succ] == 0:
-            ready[count] = succ
-            count += 1
-    return count
+    return advance(node, graph, waits, left, ready, count - 1)
 
 
 @njit(cache=True)

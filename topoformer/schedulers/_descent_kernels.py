@@ -30,7 +30,7 @@ def cost_of(node, graph, left):
 
 
 @njit(cache=True)
-def _apply(node, graph, waits, left, fresh, count):
+def advance(node, graph, waits, left, fresh, count):
     """Run ``node`` and append what it makes ready to ``fresh``; the new number of these."""
     succ_ptr, succ_idx, ptr, idx = graph[:4]
     for entry in range(ptr[node], ptr[node + 1]):
@@ -61,7 +61,7 @@ def descends(node, graph, waits, left, live, budget, climbs, fresh, log):
         live += cost_of(node, graph, left)[1]
         log[ran] = node
         ran += 1
-        count, i = _apply(node, graph, waits, left, fresh, 0), 0
+        count, i = advance(node, graph, waits, left, fresh, 0), 0
         while i < count:
             step, net = cost_of(fresh[i], graph, left)
             if net <= 0 and live + step <= budget:
@@ -70,7 +70,7 @@ def descends(node, graph, waits, left, live, budget, climbs, fresh, log):
                 ran += 1
                 count -= 1
                 fresh[i] = fresh[count]
-                count, i = _apply(log[ran - 1], graph, waits, left, fresh, count), 0
+                count, i = advance(log[ran - 1], graph, waits, left, fresh, count), 0
             else:
                 i += 1
         if live <= start:

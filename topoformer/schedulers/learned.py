@@ -1,12 +1,14 @@
 """The Topoformer's methods: the order of its highest scores, and the best of many that are drawn by its scores."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 
 from graphs import Graph, Order, peak_bytes, program_order, simulate
-from graphs.bound import cut_bound, footprint_bound
+from graphs.bound import cut_bound
 from graphs.cost import OBJECTIVES, Objective
 from graphs.cuts import CutNetwork, Witness
 from topoformer import net
@@ -15,11 +17,12 @@ from topoformer.net.decode import MANY, Best, best_of, floor_of, greedy, instanc
 from topoformer.net.guided import Guided, guided_beam
 from topoformer.outcome import Outcome, Phase
 from topoformer.schedulers import list_scheduling as ls
+from topoformer.schedulers.beam import UNLIMITED
+from topoformer.schedulers.search import TINY, WORTH_SAYING
 from topoformer.schedulers.stopper import Stopper
 
 CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.dfs)
 PATIENCE = 4096  # samples without a gain after which there is little hope for more
-WORTH_SAYING = 0.5  # seconds of compiling
 FIRST = 64  # samples before the first beam
 NARROW, WIDER, WIDEST = 32, 2, 1 << 14  # beams: the next one is wider where one found nothing
 EASE = 0.02  # of the best peak: by how much less a beam aims at
@@ -35,66 +38,65 @@ def topoformer(graph: Graph, objective: Objective, *, seconds: float, seed: int)
 
 def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
     """The best of as many orders as there is time to draw by the trained network's scores."""
-    phases = _compiled(graph)
-    began = time.monotonic()
-    stopper = Stopper(began + seconds)
-    if graph.n > windows.LARGEST:
-        order = _by_stretches(graph, stopper, samples=64 if steps is None else steps, seed=seed)
-        return Outcome(order, footprint_bound(graph))
-    policy, inst, floor = net.scores(graph), instance(graph), floor_of(graph)
-    first = greedy(inst, policy, floor)
-    phases.append(Phase("greedy", time.monotonic() - began, first.peak_bytes, floor))
-    proof = _Proof(graph, floor)
-    bound = proof.raised(first.order, min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds))
-    drawing = time.monotonic()
-    draw = partial(best_of, inst, policy, bound, samples=MANY if steps is None else steps, seed=seed, patience=PATIENCE)
-    found: Best = stopper.call(lambda stop: draw(stop=stop))
-    order = _better(graph, found.order)
-    phases.append(Phase(f"{found.samples} samples", time.monotonic() - drawing, peak_bytes(graph, order), bound))
-    proof.raised(order, stopper.deadline)
-    return Outcome(order, proof.bound, proof.witness, tuple(phases))
+    answer = _Answer(graph, seconds)
+    with answer.kept():
+        if graph.n > windows.LARGEST:
+            answer.order = _by_stretches(graph, answer.stopper, samples=64 if steps is None else steps, seed=seed)
+        else:
+            _sample(answer, MANY if steps is None else steps, seed)
+    return answer.outcome()
+
+
+def _sample(answer: "_Answer", most: int, seed: int) -> None:
+    graph = answer.graph
+    policy, inst = net.scores(graph), instance(graph)
+    answer.order = greedy(inst, policy, answer.bound).order
+    answer.phase("greedy")
+    answer.prove(CUT_SHARE)
+    draw = partial(best_of, inst, policy, answer.bound, samples=most, seed=seed, patience=PATIENCE)
+    found: Best = answer.stopper.call(lambda stop: draw(stop=stop))
+    answer.order = _better(graph, found.order)
+    answer.phase(f"{found.samples} samples")
+    answer.prove()
 
 
 def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
     """A few drawn orders, then wider and wider beams over the moves that the trained network finds likely."""
-    phases = _compiled(graph)
-    began = time.monotonic()
-    stopper = Stopper(began + seconds)
-    if graph.n > windows.LARGEST:
-        return Outcome(_by_stretches(graph, stopper, samples=FIRST, seed=seed), footprint_bound(graph))
-    policy, inst, floor = net.scores(graph), instance(graph), floor_of(graph)
-    first: Best = stopper.call(lambda stop: best_of(inst, policy, floor, samples=FIRST, seed=seed, stop=stop))
-    order = _better(graph, first.order)
-    peak = peak_bytes(graph, order)
-    phases.append(Phase(f"{first.samples} samples", time.monotonic() - began, peak, floor))
-    proof = _Proof(graph, floor)
-    bound = proof.raised(order, min(stopper.deadline, time.monotonic() + CUT_SHARE * seconds))
-    width, states = NARROW, 0
-    while peak > bound and width <= WIDEST and not stopper.expired and (steps is None or states < steps):
-        started = time.monotonic()
-        aim = max(bound, int(peak * (1 - EASE)))
+    answer = _Answer(graph, seconds)
+    with answer.kept():
+        if graph.n > windows.LARGEST:
+            answer.order = _by_stretches(graph, answer.stopper, samples=FIRST, seed=seed)
+        else:
+            _beam(answer, UNLIMITED if steps is None else steps, seed)
+    return answer.outcome()
+
+
+def _beam(answer: "_Answer", most: int, seed: int) -> None:
+    graph, stopper = answer.graph, answer.stopper
+    policy, inst, bound = net.scores(graph), instance(graph), answer.bound
+    first: Best = stopper.call(lambda stop: best_of(inst, policy, bound, samples=FIRST, seed=seed, stop=stop))
+    answer.order = _better(graph, first.order)
+    answer.phase(f"{first.samples} samples")
+    answer.prove(CUT_SHARE)
+    peak, width, states = peak_bytes(graph, answer.order), NARROW, 0
+    while peak > answer.bound and width <= WIDEST and not stopper.expired and states < most:
+        aim = max(answer.bound, int(peak * (1 - EASE)))
         search = partial(guided_beam, inst, policy, width, floor=min(aim, peak - 1), limit=peak - 1)
         found: Guided = stopper.call(lambda stop, search=search: search(stop=stop))  # type: ignore[misc]
         states += max(found.states, 1)
         if found.order is not None:
-            order, peak = found.order, found.peak_bytes
-        phases.append(Phase(f"beam {width}", time.monotonic() - started, peak, bound))
+            answer.order, peak = found.order, found.peak_bytes
+        answer.phase(f"beam {width}")
         if found.order is None:
             width *= WIDER
-    proof.raised(order, stopper.deadline)
-    return Outcome(order, proof.bound, proof.witness, tuple(phases))
+    answer.prove()
 
 
-def _compiled(graph: Graph) -> list[Phase]:
-    """Have every kernel compiled, or read from the cache, before the clock starts; a phase if that took a while."""
-    began = time.monotonic()
-    tiny = Graph.build("tiny", "abc", [[], [0], [0, 1]], [0, 1, 2], [1, 1, 1])
-    inst, policy = instance(tiny), net.scores(tiny)
+def _compile() -> None:
+    inst, policy = instance(TINY), net.scores(TINY)
     best_of(inst, policy, 0, samples=2, seed=0)
     guided_beam(inst, policy, 1)
-    _Proof(tiny, 0).raised(_better(tiny, program_order(tiny)), float("inf"))
-    took = time.monotonic() - began
-    return [Phase("compiling", took, peak_bytes(graph), floor_of(graph))] if took > WORTH_SAYING else []
+    cut_bound(CutNetwork(TINY), _better(TINY, program_order(TINY)))
 
 
 def _better(graph: Graph, order: Order) -> Order:
@@ -103,19 +105,48 @@ def _better(graph: Graph, order: Order) -> Order:
     return min((order, *others), key=partial(peak_bytes, graph))
 
 
-class _Proof:
-    """What minimum cuts say of a graph so far; none is asked for twice."""
+class _Answer:
+    """The order so far, what minimum cuts say of the graph, none of them asked for twice, and the phases; a clock."""
 
-    def __init__(self, graph: Graph, floor: int) -> None:
-        self.network, self.bound = CutNetwork(graph), floor
+    def __init__(self, graph: Graph, seconds: float) -> None:
+        self.graph, self.seconds, self.order = graph, seconds, program_order(graph)
+        self.bound = floor_of(graph)
         self.witness: Witness | None = None
+        self.phases: list[Phase] = []
+        self.began = time.monotonic()
+        _compile()  # or read from the cache, before the clock starts
+        if time.monotonic() - self.began > WORTH_SAYING:
+            self.phase("compiling")
+        self.began = time.monotonic()
+        self.stopper = Stopper(self.began + seconds)
+        self._network: CutNetwork | None = None
 
-    def raised(self, order: Order, deadline: float) -> int:
-        """The bound after cuts along ``order``, as many as there is time for."""
-        bound, witness = cut_bound(self.network, order, floor=self.bound, deadline=deadline)
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """An interrupt ends what is done here, and the answer so far is kept."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.stopper.interrupted = True
+
+    def phase(self, name: str) -> None:
+        """Record what is known now, and the time since the last phase."""
+        now = time.monotonic()
+        self.phases.append(Phase(name, now - self.began, peak_bytes(self.graph, self.order), self.bound))
+        self.began = now
+
+    def prove(self, share: float = 1.0) -> None:
+        """Raise the bound by cuts along the order, as many as there is time for."""
+        self._network = self._network or CutNetwork(self.graph)
+        deadline = min(self.stopper.deadline, time.monotonic() + share * self.seconds)
+        bound, witness = cut_bound(self._network, self.order, floor=self.bound, deadline=deadline)
         if witness is not None:
             self.bound, self.witness = bound, witness
-        return self.bound
+        self.began = time.monotonic()
+
+    def outcome(self) -> Outcome:
+        """What the method returns."""
+        return Outcome(self.order, self.bound, self.witness, tuple(self.phases), self.stopper.interrupted)
 
 
 def _by_stretches(graph: Graph, stopper: Stopper, *, samples: int, seed: int) -> Order:

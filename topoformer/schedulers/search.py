@@ -186,16 +186,16 @@ class Search:
     def take_all(self, tasks: Sequence["Task"]) -> None:
         """Run beams over the whole graph, and take what they find."""
         for task, found in zip(tasks, self.run(tasks), strict=True):
-            self.take(found, task)
+            self._take(found, task)
 
-    def take(self, found: Found, task: "Task") -> bool:
+    def _take(self, found: Found, task: "Task") -> None:
         """What a beam over the whole graph says: a better order, or a higher bound where it left nothing out."""
-        better = found.nodes is not None and self.offer(found.nodes)
+        if found.nodes is not None:
+            self.offer(found.nodes)
         if found.complete and found.nodes is None:
             self.prove(min(task.limit + 1, self.peak))
         elif found.complete and task.floor <= self.bound:
             self.prove(min(found.peak_bytes, self.peak))
-        return better
 
 
 class Task(NamedTuple):
