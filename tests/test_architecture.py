@@ -20,8 +20,8 @@ OWN = {
     "tests": (),
 }
 TORCH = (
-    "graphs/fx*.py", "graphs/pt2.py", "graphs/models/", "topoformer/pytorch.py", "topoformer/backend.py",
-    "topoformer/training.py", "topoformer/net/", "topoformer/schedulers/learned.py",
+    "graphs/fx*.py", "graphs/pt2.py", "graphs/models/", "topoformer/pytorch/",
+    "topoformer/net/", "topoformer/schedulers/learned.py",
     "bayesopt_perm/", "bench/",
 )  # fmt: skip
 HEAVY = {
@@ -125,7 +125,7 @@ def test_files_and_functions_are_short(path):
         ("graphs/deep/fx.py", "from bench import x"),
         ("topoformer/cli.py", "import torch"),
         ("topoformer/schedulers/beam.py", "import bayesopt_perm"),
-        ("topoformer/backend.py", "import torch_geometric"),
+        ("topoformer/pytorch/backend.py", "import torch_geometric"),
         ("topoformer/schedulers/bayes.py", "import botorch"),
         ("topoformer/report.py", "import bench"),
         ("topoformer/report.py", "from tests import oracle"),

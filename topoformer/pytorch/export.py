@@ -1,4 +1,4 @@
-"""PyTorch modules in, reordered modules out."""
+"""A module through torch.export: captured, reordered, and handed back as a module."""
 
 import copy
 from collections.abc import Mapping, Sequence
