@@ -13,6 +13,7 @@ SUITES = {
     "curve": "the learning curve of the shipped weights, drawn into bench/results",
     "recipe": "ten minutes of training on a CPU against methods that need none",
     "ablation": "encoders, relations, training stages and decoders of the network, small and on the CPU",
+    "training": "measured peaks and times of whole training steps beside eager PyTorch",
     "device_peaks": "predicted peaks against what the allocator of a device counted",
 }
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.utils._pytree import tree_map_only
 
 from graphs.errors import UnsupportedOp
@@ -125,6 +126,15 @@ def _embedding_bag_forward_only(call: Call, result: tuple[torch.Tensor, ...]) ->
         yield max_indices, offsets.numel() * max_indices.element_size()
 
 
+def _recurrent_workspace(call: Call, result: tuple[torch.Tensor, ...]) -> Sizes:
+    """What a layer keeps for its backward pass; only oneDNN can tell how much, so it runs once, on zeros."""
+    if call["train"]:
+        with unset_fake_temporarily(), torch.enable_grad():
+            real = {name: torch.zeros(x.shape) if isinstance(x, torch.Tensor) else x for name, x in call.items()}
+            _, _, _, workspace = torch.ops.aten.mkldnn_rnn_layer(**real)
+        yield result[3], workspace.untyped_storage().nbytes()
+
+
 RULES: dict[str, Callable[[Call, Any], Sizes]] = {
     "aten::mse_loss": _unreduced_loss,
     "aten::smooth_l1_loss": _unreduced_loss,
@@ -137,5 +147,6 @@ RULES: dict[str, Callable[[Call, Any], Sizes]] = {
     "aten::kaiser_window": _periodic_window,
     "aten::_scaled_dot_product_cudnn_attention": _cudnn_attention,
     "aten::_embedding_bag": _embedding_bag,
+    "aten::mkldnn_rnn_layer": _recurrent_workspace,
     "aten::_embedding_bag_forward_only": _embedding_bag_forward_only,
 }

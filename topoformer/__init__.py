@@ -7,9 +7,14 @@ from graphs.errors import GraphError, UnsupportedOp
 from topoformer.scheduling import SCHEDULERS, Schedule, Scheduler, schedule
 
 if TYPE_CHECKING:
-    from topoformer.pytorch import capture, optimize
+    from topoformer.pytorch.export import capture, optimize
+    from topoformer.pytorch.training import compile_train_step
 
-_LAZY = {"capture": "topoformer.pytorch", "optimize": "topoformer.pytorch"}  # these need torch
+_LAZY = {  # these need torch
+    "capture": "topoformer.pytorch.export",
+    "compile_train_step": "topoformer.pytorch.training",
+    "optimize": "topoformer.pytorch.export",
+}
 
 __all__ = [
     "SCHEDULERS",
@@ -18,6 +23,7 @@ __all__ = [
     "Scheduler",
     "UnsupportedOp",
     "capture",
+    "compile_train_step",
     "optimize",
     "schedule",
 ]

@@ -1,0 +1,117 @@
+"""Whole training steps: measured peak and time of ours beside the traced order and plain PyTorch, in one run."""
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from bench.training_setups import SETUPS, Setup, setup
+from graphs.units import format_bytes
+from topoformer.pytorch.measure import measure_peak
+from topoformer.pytorch.training import compile_train_step
+
+WARM_UP, STEPS = 2, 20
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What can be said on the command line."""
+    parser.add_argument("--device", default="cpu", help="of torch")
+    parser.add_argument("--only", nargs="*", default=list(SETUPS), choices=SETUPS, help="these setups")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for the search of each order")
+
+
+def table(device: str, only: Sequence[str], seconds: float) -> Iterator[str]:
+    """The benchmark's rows in Markdown, as they come."""
+    yield from HEADER
+    for name in only:
+        yield row(name, device, seconds)
+
+
+HEADER = (
+    "| step | nodes | eager | traced order | topoformer | of traced | of eager | simulated | bound "
+    "| equal to eager | time of traced | time of eager | capture and search |",
+    "|---|---:|---:|---:|---:|---:|---:|---:|---|---|---:|---:|---:|",
+)
+
+
+def row(name: str, device: str, seconds: float) -> str:
+    """One setup: peaks above what is there between steps."""
+    given = on_device(setup(name), device)
+    models = [copy.deepcopy(given.model) for _ in range(3)]
+    optimizers = [given.optimizer(model.parameters()) for model in models]
+    began = time.perf_counter()
+    ours = compile_train_step(models[0], given.loss_fn, optimizers[0], given.batch, seconds=seconds)
+    took = time.perf_counter() - began
+    traced = compile_train_step(models[1], given.loss_fn, optimizers[1], given.batch, method="program")
+    calls = [lambda: ours(given.batch), lambda: traced(given.batch), eager(given, models[2], optimizers[2])]
+    for seed in range(WARM_UP):
+        for call in calls:
+            torch.manual_seed(seed)
+            call()
+    peaks = [measured(call, device) for call in calls]
+    times = paired_seconds(calls)
+    found = ours.schedule
+    bound = "optimal" if found.proven_optimal else format_bytes(found.bound_bytes)
+    return (
+        f"| {name} | {found.graph.n} | {format_bytes(peaks[2])} | {format_bytes(peaks[1])} | {format_bytes(peaks[0])} "
+        f"| {peaks[0] / peaks[1]:.3f} | {peaks[0] / peaks[2]:.3f} | {found.ratio:.3f} | {bound} "
+        f"| {difference(models[0], models[2])} | {ratio(times, 0, 1):.3f} | {ratio(times, 0, 2):.3f} | {took:.1f} s |"
+    )
+
+
+def on_device(given: Setup, device: str) -> Setup:
+    """``given`` with model and batch on ``device``."""
+    move = lambda x: x.to(device) if isinstance(x, torch.Tensor) else x  # noqa: E731
+    return given._replace(model=given.model.to(device), batch=torch.utils._pytree.tree_map(move, given.batch))
+
+
+def eager(given: Setup, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+    """The step as one writes it."""
+
+    def step() -> torch.Tensor:
+        loss = given.loss(model)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    return step
+
+
+def measured(call: Callable[[], Any], device: str) -> int:
+    """Bytes at the peak of a step, with the random numbers of a fixed seed."""
+    torch.manual_seed(0)
+    return measure_peak(call, device=device).bytes
+
+
+def paired_seconds(calls: Sequence[Callable[[], Any]]) -> list[list[float]]:
+    """Seconds of each call in each of several rounds, one after the other in a round."""
+    rounds = []
+    for seed in range(STEPS):
+        times = []
+        for call in calls:
+            torch.manual_seed(seed)
+            began = time.perf_counter()
+            call()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            times.append(time.perf_counter() - began)
+        rounds.append(times)
+    return rounds
+
+
+def ratio(rounds: list[list[float]], one: int, other: int) -> float:
+    """Median of the paired ratios of two calls' times."""
+    return statistics.median(times[one] / times[other] for times in rounds)
+
+
+def difference(one: torch.nn.Module, other: torch.nn.Module) -> str:
+    """Whether two models' parameters and buffers are equal bit for bit, or by how much they differ."""
+    pairs = list(zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+    if all(torch.equal(a, b) for a, b in pairs):
+        return "bit for bit"
+    return f"to {max(float((a.double() - b.double()).abs().max()) for a, b in pairs):.0e}"
