@@ -113,7 +113,8 @@ def capture_gradients(
         batch = tree_unflatten([next(tensors) if isinstance(x, torch.Tensor) else x for x in leaves], spec)
         members = {**dict(zip(trained, parameters, strict=True)), **dict(zip(rest, values[t : t + r], strict=True))}
         with torch.enable_grad():
-            with torch.autocast(*autocast) if autocast else nullcontext():
+            # The tracer turns the cache of casts off: then a weight that is used twice would be cast twice.
+            with torch.autocast(*autocast, cache_enabled=True) if autocast else nullcontext():
                 loss, replaced = _run(objective, members, batch)
             goal = loss * values[-1] if scaled else loss
             goal = goal / divisor if divisor > 1 else goal

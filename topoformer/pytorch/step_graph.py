@@ -28,8 +28,6 @@ class Clipping:
 class Member:
     """A trained parameter as the optimiser has it."""
 
-    name: str
-    parameter: torch.Tensor
     group: Group
     cohort: int  # parameters of one group with as many updates behind them: they share the floats of a step
 
@@ -95,15 +93,19 @@ class StepGraph:
     def _changed(self, index: int, gradient: fx.Node) -> None:
         self.gradients[index], self.owned[index] = gradient, True
 
-    def update(self, rule: Rule, members: Sequence[Member], states: Sequence[State]) -> None:
-        """Append the optimiser's update; ``states``: of each parameter, made by the rule on fake tensors."""
-        for i, (member, state) in enumerate(zip(members, states, strict=True)):
+    def update(self, rule: Rule, members: Mapping[int, Member], states: Sequence[State]) -> None:
+        """Append the optimiser's update.
+
+        Args:
+            members: of the parameters that there are gradients of, by their numbers.
+            states: of all parameters, made by the rule on fake tensors.
+        """
+        for i, member in members.items():
             gradient = self.gradients[i]
-            if gradient is None:
-                continue
+            assert gradient is not None  # the caller has chosen them so
             tensors = {}
             for name in rule.state_names(member.group):
-                tensors[name] = self._argument(f"{name}_of_{self.given.parameters[i].name}", state[name])
+                tensors[name] = self._argument(f"{name}_of_{self.given.parameters[i].name}", states[i][name])
                 self.slots.append(Slot("state", i, name))
             numbers = _Numbers(self, member.cohort)
             complex_ = self.given.values[i].is_complex()

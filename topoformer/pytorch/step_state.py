@@ -31,6 +31,7 @@ class Trained:
         self.groups: list[int] = []  # index of the optimiser's group, by trained parameter
         self.held: list[int] = []
         self.steps = _StepCounts()
+        check_plain(objective)
         self._find()
 
     @property
@@ -50,11 +51,15 @@ class Trained:
             UnsupportedOp: the optimiser holds a parameter that is of neither the model nor the loss.
         """
         same = all(place.get(key) is tensor for place, key, tensor in self.places)
-        if not same or self.held != self._held() or not self._same_flags():
+        if not same or self.held != self._held() or not self._are_plain():
+            check_plain(self.objective)
             self._find()
 
-    def _same_flags(self) -> bool:
-        return all(p.requires_grad for p in self.trained.values())
+    def _are_plain(self) -> bool:
+        return all(
+            p.requires_grad and not p._backward_hooks and not p._post_accumulate_grad_hooks
+            for p in self.trained.values()
+        )
 
     def _held(self) -> list[int]:
         return [id(p) for group in self.optimizer.param_groups for p in group["params"]]
@@ -82,10 +87,9 @@ class Trained:
         for i, group in enumerate(self.optimizer.param_groups):
             for j, parameter in enumerate(group["params"]):
                 if id(parameter) not in seen and parameter.requires_grad:
-                    raise UnsupportedOp(
-                        f"parameter {j} of the optimizer's group {i}, of shape {tuple(parameter.shape)}, belongs neither "
-                        "to the model nor to loss_fn as a module: its gradient cannot be seen"
-                    )
+                    what = f"parameter {j} of the optimizer's group {i}, of shape {tuple(parameter.shape)}"
+                    text = "belongs neither to the model nor to loss_fn as a module: its gradient cannot be seen"
+                    raise UnsupportedOp(f"{what}, {text}")
         if not self.trained:
             raise UnsupportedOp("the optimizer holds no parameter of the model that requires a gradient")
 
@@ -96,21 +100,19 @@ class Trained:
         modes = tuple(module.training for module in self.modules)
         devices = {"cpu", self.device_type}
         cast = tuple((torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in sorted(devices))
-        return (tuple(self.trained), tensors, options, tuple(self.cohorts(rule)), modes, cast)
+        return (tuple(self.trained), tensors, options, modes, cast)
 
-    def cohorts(self, rule: Rule | None) -> list[int]:
-        """For each trained parameter the number of its cohort: same group, as many updates behind it."""
-        if rule is None:
-            return []
+    def cohorts(self, which: Sequence[int]) -> list[int]:
+        """For each of the parameters ``which`` the number of its cohort: same group, as many updates behind it."""
         number: dict[tuple[int, int], int] = {}
-        keys = zip(self.groups, (self.steps.of(self.optimizer.state.get(p, {})) for p in self.parameters), strict=True)
+        parameters = self.parameters
+        keys = ((self.groups[i], self.steps.of(self.optimizer.state.get(parameters[i], {}))) for i in which)
         return [number.setdefault(key, len(number)) for key in keys]
 
-    def members(self, rule: Rule) -> list[Member]:
-        """The trained parameters as the optimiser has them."""
-        rows = zip(self.trained.items(), self.groups, self.cohorts(rule), strict=True)
+    def members(self, which: Sequence[int]) -> dict[int, Member]:
+        """The parameters ``which`` as the optimiser has them, by their numbers."""
         groups = self.optimizer.param_groups
-        return [Member(name, parameter, groups[group], cohort) for (name, parameter), group, cohort in rows]
+        return {i: Member(groups[self.groups[i]], cohort) for i, cohort in zip(which, self.cohorts(which), strict=True)}
 
     def fake_states(self, rule: Rule, mode: FakeTensorMode, values: Sequence[torch.Tensor]) -> list[State]:
         """The optimiser's state of each trained parameter as tensors without data; called under ``mode``."""
@@ -125,15 +127,14 @@ class Trained:
         return states
 
     def begin_update(self, rule: Rule, which: Sequence[int]) -> dict[int, dict[str, float]]:
-        """Make missing states, count the update of the parameters ``which``; its floats by cohort.
+        """Make missing states of the parameters ``which``; the floats of their next update by cohort.
 
         Raises:
             ValueError: parameters of one group need different dampening in this step.
         """
-        cohorts, parameters = self.cohorts(rule), self.parameters
+        cohorts, parameters = dict(zip(which, self.cohorts(which), strict=True)), self.parameters
         numbers: dict[int, dict[str, float]] = {}
         was_fresh: dict[int, bool] = {}
-        counters = []
         for i in which:
             group, state = self.optimizer.param_groups[self.groups[i]], self.optimizer.state[parameters[i]]
             step = self.steps.of(state) + 1
@@ -143,10 +144,13 @@ class Trained:
                 raise ValueError(f"with dampening, all parameters of a group must start together ('{name}' does not)")
             if cohorts[i] not in numbers:
                 numbers[cohorts[i]] = rule.numbers(group, step, fresh=fresh)
-            if "step" in state:
-                counters.append(state["step"])
-        self.steps.advance(counters)
         return numbers
+
+    def count_update(self, which: Sequence[int]) -> None:
+        """Add 1 to the steps that the optimiser has counted for the parameters ``which``."""
+        parameters = self.parameters
+        states = (self.optimizer.state[parameters[i]] for i in which)
+        self.steps.advance([state["step"] for state in states if "step" in state])
 
 
 class _StepCounts:

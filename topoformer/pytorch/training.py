@@ -7,6 +7,7 @@ For that the update has to be part of the graph, in place, and what runs the gra
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from topoformer.pytorch.optimizers import Rule, rule_of
 from topoformer.pytorch.ordering import Boxed, Ordered, Search, boxed, ordered
 from topoformer.pytorch.step_capture import Objective, capture_gradients
 from topoformer.pytorch.step_graph import Clipping, Slot, StepGraph
-from topoformer.pytorch.step_state import Trained, check_plain, form_of, no_autocast
+from topoformer.pytorch.step_state import Trained, form_of, no_autocast
 from topoformer.scheduling import Schedule, Scheduler
 
 LOG = logging.getLogger("topoformer")
@@ -106,6 +107,7 @@ class _Plan:
     ordered: Ordered
     slots: list[Slot]
     with_gradient: list[int]  # indices of the trained parameters that the loss depends on
+    cohorts: list[int]  # of these
     state_forms: list[Hashable]  # of the slots that are state
     returns_gradients: bool
 
@@ -120,7 +122,7 @@ class TrainStep:
         self._objective = Objective(model, loss_fn)
         self._optimizer, self._search, self._options = optimizer, search, options
         self._trained = Trained(self._objective, optimizer)
-        self._plans: dict[Hashable, _Plan] = {}
+        self._plans: dict[Hashable, list[_Plan]] = {}
         self._done = 0  # batches since the last update
         self._plan: _Plan | None = None
         self.grad_norm: torch.Tensor | None = None  # of the last update, before clipping; None without max_grad_norm
@@ -187,19 +189,29 @@ class TrainStep:
         leaves, spec = tree_flatten(batch)
         self._trained.refresh()
         key = (self._is_last, self._rule is None, self._trained.form(self._rule), _form_of_batch(leaves, spec))
-        if key not in self._plans:
-            if len(self._plans) >= MOST_PLANS:
-                raise UnsupportedOp(
-                    f"the step has been captured for {MOST_PLANS} forms of batches and options, and this is one more; "
-                    "give batches few shapes, by padding say"
-                )
-            self._plans[key] = self._captured(leaves, spec)
-        self._plan = self._plans[key]
+        for plan in self._plans.get(key, ()):
+            if plan.cohorts == self._cohorts(plan.with_gradient):
+                self._plan = plan
+                return plan, leaves
+        if self.captures >= MOST_PLANS:
+            raise UnsupportedOp(
+                f"the step has been captured for {MOST_PLANS} forms of batches and options, and this is one more; "
+                "give batches few shapes, by padding say"
+            )
+        self._plan = self._captured(leaves, spec)
+        self._plans.setdefault(key, []).append(self._plan)
         return self._plan, leaves
+
+    @property
+    def captures(self) -> int:
+        """For how many forms of batches, modes and options the step has been captured."""
+        return sum(len(plans) for plans in self._plans.values())
+
+    def _cohorts(self, which: list[int]) -> list[int]:
+        return [] if self._rule is None or not self._is_last else self._trained.cohorts(which)
 
     def _captured(self, leaves: list[Any], spec: TreeSpec) -> _Plan:
         options, trained, rule = self._options, self._trained, self._rule
-        check_plain(self._objective)
         _check_batch(leaves)
         device = trained.device_type
         given = capture_gradients(
@@ -213,6 +225,7 @@ class TrainStep:
             scaled=options.scaler is not None,
         )
         graph = StepGraph(given)
+        there = [i for i, gradient in enumerate(given.gradients) if gradient is not None]
         updates = self._is_last and rule is not None
         if options.accumulate > 1:
             graph.accumulate(to_keep=not updates)
@@ -220,7 +233,7 @@ class TrainStep:
             graph.clip(options.clipping)
             with given.mode:
                 states = trained.fake_states(rule, given.mode, given.values)
-            graph.update(rule, trained.members(rule), states)
+            graph.update(rule, trained.members(there), states)
         else:
             self._log_reason()
         returns = rule is None and options.accumulate == 1
@@ -238,8 +251,7 @@ class TrainStep:
         values = dict(zip(names, (node.meta["val"] for node in module.graph.find_nodes(op="placeholder")), strict=True))
         tail = names[len(names) - len(graph.slots) :]
         forms = [form_of(values[name]) for name, slot in zip(tail, graph.slots, strict=True) if slot.kind == "state"]
-        there = [i for i, gradient in enumerate(given.gradients) if gradient is not None]
-        return _Plan(boxed(found.module), found, graph.slots, there, forms, returns)
+        return _Plan(boxed(found.module), found, graph.slots, there, self._cohorts(there), forms, returns)
 
     def _log_reason(self) -> None:
         reason = "a scaler decides" if self._options.scaler is not None else rule_of(self._optimizer)[1]
@@ -278,6 +290,7 @@ class TrainStep:
                     )
                 arguments.append(value)
         if self._rule is not None and self._is_last:
+            trained.count_update(plan.with_gradient)
             for parameter in parameters:  # the list is the only one to hold them: they are freed when they are used up
                 parameter.grad = None
         return [value.detach() if isinstance(value, torch.Tensor) else value for value in arguments]
@@ -305,6 +318,9 @@ def _check_arguments(model: Any, optimizer: Any, loss_fn: Any, batch: Any) -> No
         raise TypeError(f"'model' must be a torch.nn.Module (got {type(model).__name__})")
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"'optimizer' must be a torch.optim.Optimizer (got {type(optimizer).__name__})")
+    closure = signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise UnsupportedOp(f"{type(optimizer).__name__} needs a closure, to compute the loss several times in a step")
     if loss_fn is not None and not callable(loss_fn):
         raise TypeError(
             f"'loss_fn' must be callable, or None if the model returns the loss (got {type(loss_fn).__name__})"
