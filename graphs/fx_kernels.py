@@ -18,7 +18,7 @@ Call = dict[str, Any]  # arguments by name
 Sizes = Iterator[tuple[torch.Tensor, int]]  # results with the bytes that their storages really have
 SUM = 0  # a mode of embedding_bag
 
-# The stand-in gives an argument back, or keeps the gaps of one; the kernel makes a new dense tensor.
+# The stand-in gives an argument back, keeps the gaps of one, or gives one tensor twice; the kernel makes dense ones.
 ANEW = (
     "aten::native_dropout",
     "aten::native_channel_shuffle",
@@ -26,6 +26,7 @@ ANEW = (
     "aten::_functional_assert_async",
     "aten::_functional_sym_constrain_range",
     "aten::_functional_sym_constrain_range_for_size",
+    "aten::mkldnn_rnn_layer_backward",
 )
 
 

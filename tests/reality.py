@@ -27,6 +27,7 @@ class Case:
     module: fx.GraphModule
     inputs: tuple[Any, ...]
     donated: tuple[str, ...] = ()
+    gradients: bool = False  # whether to run where gradients are on, as kernels may ask
 
 
 @dataclass
@@ -78,13 +79,14 @@ def run(case: Case, program: fx.GraphModule, seed: int = 7) -> Run:
     for node in program.graph.nodes:
         if node.op == "call_function" and node.target.__name__ != "getitem":
             node.target = probe.wrap(node.target, f"probed_{node.name}")
-    if case.donated:
+    boxed = bool(case.donated) or isinstance(program.graph._codegen, _BoxedCodeGen)
+    if boxed:
         program.graph.set_codegen(_BoxedCodeGen())
     program.recompile()
     EFFECTS.clear()
     torch.manual_seed(seed)
-    with torch.no_grad():
-        outputs = program.forward(inputs) if case.donated else program(*inputs)
+    with torch.set_grad_enabled(case.gradients):
+        outputs = program.forward(inputs) if boxed else program(*inputs)
     after = [contents(value) for value in tree_leaves([outputs, kept, attributes])]
     return Run(probe.steps, after + [effect.encode() for effect in EFFECTS])
 
@@ -118,7 +120,7 @@ def contents(value: Any) -> bytes:
         return repr(value).encode()
     plain = value.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format).flatten()
     form = f"{value.dtype} {tuple(value.shape)} {value.stride()} {value.is_conj()} {value.is_neg()} ".encode()
-    return form + (bytes(plain.view(torch.uint8).tolist()) if plain.numel() else b"")
+    return form + (plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
 
 
 def random_orders(graph: graphs.Graph, count: int, first_seed: int = 1000) -> list[graphs.Order]:

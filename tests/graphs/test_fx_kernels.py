@@ -30,6 +30,21 @@ def bag(op: Any) -> tuple[Any, ...]:
     return lambda table, ids, starts: op(table, ids, starts, False, 1)[0] + 1, rand(9, 4), IDS, STARTS
 
 
+LAYER = (rand(5, 2, 8), rand(64, 8), rand(64, 16), rand(64), rand(64), rand(2, 16))  # input, weights, state
+
+
+def lstm(x: torch.Tensor, *weights: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    state = weights[-1]
+    return aten.mkldnn_rnn_layer.default(x, *weights, state, False, [], 2, 16, 1, True, False, True, True)
+
+
+def lstm_backward(x: torch.Tensor, *weights: torch.Tensor) -> torch.Tensor:
+    *results, workspace = lstm(x, *weights)
+    given = (x, *weights, weights[-1], *results, torch.ones_like(results[0]), None, None)
+    flags = (False, 2, 16, 1, True, True, False, [], True)
+    return sum(g.sum() for g in aten.mkldnn_rnn_layer_backward.default(*given, *flags, workspace))
+
+
 # For each operator of graphs.fx_kernels a program and its inputs.
 PROGRAMS: dict[str, tuple[Any, ...]] = {
     "mse_loss": loss(F.mse_loss),
@@ -43,6 +58,8 @@ PROGRAMS: dict[str, tuple[Any, ...]] = {
     "kaiser_window": (lambda x: aten.kaiser_window.periodic(64, True) + x.sum(), rand(3)),
     "_embedding_bag": bag(aten._embedding_bag.default),
     "_embedding_bag_forward_only": bag(aten._embedding_bag_forward_only.default),
+    "mkldnn_rnn_layer": (lambda *given: lstm(*given)[0] + 1, *LAYER),
+    "mkldnn_rnn_layer_backward": (lstm_backward, *LAYER),
     "native_dropout": (lambda x: aten.native_dropout.default(x.exp(), 0.5, False)[0].sin() + x, rand(4, 5)),
     "native_channel_shuffle": (lambda x: aten.native_channel_shuffle.default(x.exp(), 1).sin() + x, rand(1, 4, 3, 3)),
     "uniform": (lambda x: aten.uniform.default(gapped(x)) + 1, rand(4, 6)),
@@ -62,6 +79,7 @@ PROGRAMS: dict[str, tuple[Any, ...]] = {
 }
 
 
+WITH_GRADIENTS = {"mkldnn_rnn_layer", "mkldnn_rnn_layer_backward"}  # without, they keep nothing for a backward pass
 ACCELERATORS = {"_scaled_dot_product_cudnn_attention"}  # not to be run on a CPU; a test below for each
 
 
@@ -71,7 +89,9 @@ def test_every_entry_has_a_program() -> None:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_law_needs_the_entry(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    case = traced(*PROGRAMS[name])
+    with torch.set_grad_enabled(name in WITH_GRADIENTS):
+        case = traced(*PROGRAMS[name])
+    case.gradients = name in WITH_GRADIENTS
     assert disagreements(case, graphs.from_fx(case.module), 5) == []
     full = f"aten::{name}"
     monkeypatch.setattr(fx_kernels, "RULES", {key: rule for key, rule in fx_kernels.RULES.items() if key != full})
