@@ -93,7 +93,7 @@ def apply_order(program: Program, order: npt.ArrayLike) -> Program:
 def _reordered(graph: fx.Graph, order: npt.ArrayLike) -> fx.Graph:
     import numpy as np
 
-    result = _copied(graph)
+    result = copied(graph)
     steps = steps_of(result)
     wanted = np.asarray(order)
     if wanted.shape != (len(steps),) or sorted(wanted.tolist()) != list(range(len(steps))):
@@ -110,7 +110,7 @@ def _reordered(graph: fx.Graph, order: npt.ArrayLike) -> fx.Graph:
     return result
 
 
-def _copied(graph: fx.Graph) -> fx.Graph:
+def copied(graph: fx.Graph) -> fx.Graph:
     """A copy with the same node names: exported programs have some that fx itself would not give, such as ``input``."""
     result = fx.Graph(tracer_cls=graph._tracer_cls)
     copies: dict[fx.Node, fx.Node] = {}

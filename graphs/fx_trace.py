@@ -62,6 +62,8 @@ class Trace:
 
     steps: list[Step] = field(default_factory=list)
     storages: list[Storage] = field(default_factory=list)
+    values: dict[fx.Node, Any] = field(default_factory=dict)  # without data
+    tensor_of: dict[int, int] = field(default_factory=dict)  # storage key of a value -> index of the storage
 
 
 def steps_of(graph: fx.Graph) -> list[Step]:
@@ -122,10 +124,9 @@ class _Tracer:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.mode.cache_enabled = False  # a cached result has another storage size than the first one had
         self.inputs = FakeInputs(self.mode, values)
-        self.env: dict[fx.Node, Any] = {}
         self.step_of: dict[fx.Node, int] = {}
-        self.tensor_of: dict[int, int] = {}  # storage key -> tensor
         self.result = Trace(steps=steps_of(module.graph))
+        self.env, self.tensor_of = self.result.values, self.result.tensor_of
 
     def run(self) -> Trace:
         started = {step.node: i for i, step in enumerate(self.result.steps)}

@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from graphs.errors import UnsupportedOp
+from graphs.fx_reuse import reuse as in_place
 from topoformer.pytorch.optimizers import Rule, rule_of
 from topoformer.pytorch.ordering import Boxed, Ordered, Search, boxed, ordered
 from topoformer.pytorch.step_capture import Objective, capture_gradients
@@ -41,6 +42,7 @@ def compile_train_step(
     max_grad_norm: float | None = None,
     max_grad_value: float | None = None,
     scaler: "torch.amp.GradScaler | None" = None,
+    reuse: bool = True,
 ) -> "TrainStep":
     """A function that takes a batch, does one training step on it, and returns the loss.
 
@@ -72,6 +74,7 @@ def compile_train_step(
         max_grad_value: clip as ``torch.nn.utils.clip_grad_value_`` does.
         scaler: scales the loss, and skips updates that are not finite. It has to see all gradients before any is used,
             so the update is not part of the program.
+        reuse: let element-wise operators write into an argument that is done with, instead of into new memory.
 
     Raises:
         UnsupportedOp: the step cannot be captured such that it would do the same; one line that says why.
@@ -85,7 +88,7 @@ def compile_train_step(
             raise ValueError(f"'{name}' must be positive (got {value})")
     if autocast is not None and not (isinstance(autocast, torch.dtype) and autocast.is_floating_point):
         raise TypeError(f"'autocast' must be a floating-point torch.dtype (got {autocast!r})")
-    options = _Options(accumulate, autocast, Clipping(max_grad_norm, max_grad_value), scaler)
+    options = _Options(accumulate, autocast, Clipping(max_grad_norm, max_grad_value), scaler, reuse)
     step = TrainStep(model, loss_fn, optimizer, Search(method, seconds, seed, steps), options)
     step.prepare(example_batch)
     return step
@@ -97,6 +100,7 @@ class _Options:
     autocast: torch.dtype | None
     clipping: Clipping
     scaler: Any
+    reuse: bool
 
 
 @dataclass
@@ -241,6 +245,8 @@ class TrainStep:
         names = [node.name for node in module.graph.find_nodes(op="placeholder")]
         resident = [name for name in names if not name.startswith("batch_") and name not in graph.donated]
         with no_autocast():
+            if options.reuse:
+                module = in_place(module, weights=resident, donated=graph.donated)
             found = ordered(
                 module,
                 self._search,
