@@ -4,6 +4,7 @@ The model's own Python runs once, on tensors without data, under autograd; what 
 in place as such. What would make the recorded step differ from the next call of the Python is refused by name.
 """
 
+import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,6 +23,8 @@ from graphs.errors import UnsupportedOp
 from graphs.fx_inputs import refuse_unseen
 from graphs.fx_operators import draws_random
 from topoformer.pytorch.tidy import placeholders, tidy
+
+LOG = logging.getLogger("topoformer")
 
 
 @dataclass
@@ -183,21 +186,31 @@ def _refusals(what: str) -> Iterator[None]:
 
 @contextmanager
 def _no_frozen_state(objective: Objective) -> Iterator[list[str]]:
-    """Refuse what a recording would freeze: Python's random numbers, tensors kept in attributes.
+    """Refuse what a recording would freeze: Python's random numbers, tensors kept in attributes; warn of counters.
 
-    Yields a list to which the names of functions are added that set the state of torch's random numbers.
+    Attributes that forward has changed get their old values back. Yields a list to which the names of functions are
+    added that set the state of torch's random numbers.
     """
     before = (random.getstate(), _numpy_state())
     attributes = [(module, dict(vars(module))) for module in objective.modules()]
-    with _watched_seeding() as seeded:
-        yield seeded
+    changed: list[tuple[nn.Module, str, Any, Any]] = []
+    try:
+        with _watched_seeding() as seeded:
+            yield seeded
+    finally:
+        for module, old in attributes:
+            for key, value in list(vars(module).items()):
+                if key not in old or value is not old[key]:
+                    changed.append((module, key, old.get(key), value))
+                    vars(module).update({key: old[key]}) if key in old else vars(module).pop(key)
     if before != (random.getstate(), _numpy_state()):
         raise UnsupportedOp("forward draws from Python's or NumPy's random numbers, which a captured step would repeat")
-    for module, old in attributes:
-        for name, value in list(vars(module).items()):
-            if isinstance(value, FakeTensor) and value is not old.get(name):
-                vars(module).update({name: old[name]}) if name in old else vars(module).pop(name)
-                raise UnsupportedOp(f"forward keeps a tensor in attribute '{name}' of a {type(module).__name__}")
+    for module, name, was, became in changed:
+        what = f"attribute '{name}' of a {type(module).__name__}"
+        if isinstance(became, FakeTensor):
+            raise UnsupportedOp(f"forward keeps a tensor in {what}")
+        if isinstance(was, int | float) and isinstance(became, int | float) and was != became:
+            LOG.warning("forward changes %s from %s to %s: in captured steps it stays as it is now", what, was, became)
 
 
 def _numpy_state() -> tuple[Any, ...]:

@@ -75,6 +75,20 @@ REFUSED = {
 }
 
 
+def counting(module, y):
+    module.calls += 1
+    module.rows = len(y)
+    return y / module.calls
+
+
+def test_a_counter_is_warned_of_and_put_back(caplog):
+    model = Doing(counting)
+    model.calls, model.rows = 1, None
+    topoformer.compile_train_step(model, F.cross_entropy, sgd(model), (X, T))
+    assert "forward changes attribute 'calls' of a Doing from 1 to 2" in caplog.text
+    assert (model.calls, model.rows) == (1, None)
+
+
 @pytest.mark.parametrize("text", REFUSED)
 def test_forward(text):
     model = Doing(REFUSED[text])
