@@ -46,7 +46,7 @@ def row(name: str, device: str, seconds: float) -> str:
     began = time.perf_counter()
     ours = compile_train_step(models[0], given.loss_fn, optimizers[0], given.batch, seconds=seconds)
     took = time.perf_counter() - began
-    traced = compile_train_step(models[1], given.loss_fn, optimizers[1], given.batch, method="program", reuse=False)
+    traced = compile_train_step(models[1], given.loss_fn, optimizers[1], given.batch, method="program", rewrite=False)
     calls = [lambda: ours(given.batch), lambda: traced(given.batch), eager(given, models[2], optimizers[2])]
     for seed in range(WARM_UP):
         for call in calls:

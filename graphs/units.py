@@ -1,4 +1,14 @@
-"""Bytes for people: the only place where they stop being integers."""
+"""Bytes for people: the only place where they stop being integers, and where text becomes bytes."""
+
+import re
+from fractions import Fraction
+
+from graphs.errors import quoted
+
+UNITS = {"": 1, "b": 1}
+for power, prefix in enumerate("kmgtp", 1):
+    UNITS |= {f"{prefix}b": 1000**power, f"{prefix}ib": 1024**power}
+SIZE = re.compile(r"\s*([0-9]{1,40}(?:\.[0-9]{1,40})?)\s*([A-Za-z]*)\s*")
 
 
 def format_bytes(count: int) -> str:
@@ -9,3 +19,24 @@ def format_bytes(count: int) -> str:
             break
         value, unit = value / 1024, larger
     return f"{count} B" if unit == "B" else f"{value:.2f} {unit}"
+
+
+def parse_bytes(text: str) -> int:
+    """The bytes that a text such as '4GiB', '512 MB', '1.5 GiB' or '4096' says, a part of a byte left out.
+
+    KiB, MiB, GiB, TiB and PiB are powers of 1024, KB, MB, GB, TB and PB powers of 1000; case does not matter.
+
+    Raises:
+        ValueError: the text is not a size.
+    """
+    match = SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{quoted(text)} is not a size: write a number and a unit, such as '4GiB', '512MB' or '4096'")
+    number, unit = match.groups()
+    if unit.lower() not in UNITS:
+        raise ValueError(f"{quoted(text)} is not a size: the unit {quoted(unit)} is none of {', '.join(_shown())}")
+    return int(Fraction(number) * UNITS[unit.lower()])
+
+
+def _shown() -> list[str]:
+    return [unit.upper().replace("I", "i") for unit in UNITS if unit]

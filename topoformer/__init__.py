@@ -4,26 +4,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from graphs.errors import GraphError, UnsupportedOp
-from topoformer.scheduling import SCHEDULERS, Schedule, Scheduler, schedule
+from topoformer.cache import ScheduleCache
+from topoformer.scheduling import SCHEDULERS, MemoryLimitError, Schedule, Scheduler, schedule
 
 if TYPE_CHECKING:
     from topoformer.pytorch.export import capture, optimize
-    from topoformer.pytorch.training import compile_train_step
+    from topoformer.pytorch.inductor import inductor_options, inductor_pass
+    from topoformer.pytorch.measure import MeasuredPeak, measure_peak
+    from topoformer.pytorch.scratch import measure_scratch
+    from topoformer.pytorch.training import TrainStep, compile_train_step
 
 _LAZY = {  # these need torch
+    "MeasuredPeak": "topoformer.pytorch.measure",
+    "TrainStep": "topoformer.pytorch.training",
     "capture": "topoformer.pytorch.export",
     "compile_train_step": "topoformer.pytorch.training",
+    "inductor_options": "topoformer.pytorch.inductor",
+    "inductor_pass": "topoformer.pytorch.inductor",
+    "measure_peak": "topoformer.pytorch.measure",
+    "measure_scratch": "topoformer.pytorch.scratch",
     "optimize": "topoformer.pytorch.export",
 }
 
 __all__ = [
     "SCHEDULERS",
     "GraphError",
+    "MeasuredPeak",
+    "MemoryLimitError",
     "Schedule",
+    "ScheduleCache",
     "Scheduler",
+    "TrainStep",
     "UnsupportedOp",
     "capture",
     "compile_train_step",
+    "inductor_options",
+    "inductor_pass",
+    "measure_peak",
+    "measure_scratch",
     "optimize",
     "schedule",
 ]

@@ -9,13 +9,17 @@ from importlib import import_module
 from inspect import signature
 from typing import Any, Protocol
 
-from graphs import Graph, MemoryProfile, Order, check_order, program_order, simulate
+from graphs import Graph, MemoryProfile, Order, check_order, peak_bytes, program_order, simulate
 from graphs.bound import cut_bound, footprint_bound
-from graphs.cost import Cost, Objective, objective_named
+from graphs.cost import OBJECTIVES, Cost, Objective, objective_named
 from graphs.cuts import CutNetwork, Witness
 from graphs.errors import unknown_name
 from graphs.implied import Refutation
+from topoformer.cache import Answer, Question, ScheduleCache, better
+from topoformer.memory_limit import MemoryLimitError, hold_to, limit_in_bytes
 from topoformer.outcome import Outcome, Phase
+
+__all__ = ["SCHEDULERS", "MemoryLimitError", "Schedule", "Scheduler", "schedule", "scheduler_named", "summary"]
 
 BOUND_SECONDS = 1.0  # for the bound of a method that proves none itself
 
@@ -66,10 +70,11 @@ class Schedule:
     witness: Witness | Refutation | None
     method: str
     seed: int
-    search_seconds: float
+    search_seconds: float  # that the search took, whenever that was
     phases: tuple[Phase, ...] = ()  # what each phase of the search contributed
     interrupted: bool = False  # by the user, before the search was over
     narrowed: str = ""  # by how much precedences narrowed the search, in words
+    cached: bool = False  # whether it was searched before, and found again on disk
 
     @property
     def proven_optimal(self) -> bool:
@@ -127,6 +132,8 @@ def schedule(
     seed: int = 0,
     objective: str | Objective = "memory",
     steps: int | None = None,
+    memory_limit: int | str | None = None,
+    cache: ScheduleCache | None = None,
 ) -> Schedule:
     """Find an order of ``graph`` that costs less than the program's own, and check it.
 
@@ -139,30 +146,74 @@ def schedule(
         objective: name in ``graphs.cost.OBJECTIVES``, or an Objective: what is minimised.
         steps: how much to search at most, in states that are looked at. The same number gives the same answer on any
             machine on which ``seconds`` do not run out before; methods that do not search ignore it.
+        memory_limit: most bytes that the order may need, or text such as "4GiB": of what is resident and the peak
+            together, which is what must fit in a device. A schedule that is returned keeps within it.
+        cache: where to look before searching, and to keep what was found: an answer that is proven optimal, or was
+            searched for at least as many seconds, is not searched for again. Other methods than those in
+            :data:`SCHEDULERS` and other objectives than "memory" are not kept, nor what was interrupted.
 
     Raises:
+        TypeError: ``cache`` is something else.
         ValueError: an argument is out of range or a name is unknown.
         GraphError: the method's order is not legal; names the nodes.
+        MemoryLimitError: no order can keep within ``memory_limit``, or none was found that does; the text says which
+            of the two it is, and what is alive at the peak of the best order found.
     """
+    _check_numbers(seconds, seed, steps)
+    if not isinstance(cache, ScheduleCache | None):
+        raise TypeError(f"'cache' must be a topoformer.cache.ScheduleCache (got {type(cache).__name__})")
+    limit = limit_in_bytes(memory_limit)
+    scheduler = scheduler_named(method) if isinstance(method, str) else method
+    goal = objective_named(objective) if isinstance(objective, str) else objective
+    question = known = None
+    if cache is not None and isinstance(method, str) and goal is OBJECTIVES["memory"]:
+        question = Question(method, seed, steps, goal.name)
+        known = cache.schedule(graph, question)
+    cached = known is not None and known.serves(seconds)
+    if known is None or not cached:
+        answer = better(_searched(graph, scheduler, goal, seconds, seed, steps), known)
+        if cache is not None and question is not None and not answer.outcome.interrupted:
+            cache.keep_schedule(graph, question, answer)
+    else:
+        answer = known
+    name = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
+    result = _schedule_of(graph, answer, goal, name, seed, cached)
+    if limit is not None:
+        hold_to(result, limit)
+    return result
+
+
+def _check_numbers(seconds: float, seed: int, steps: int | None) -> None:
     if not (isinstance(seconds, int | float) and 0 < seconds < math.inf):
         raise ValueError(f"'seconds' must be positive and finite (got {seconds})")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"'seed' must be an integer that is not negative (got {seed})")
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int) or steps < 1):
         raise ValueError(f"'steps' must be a positive integer (got {steps})")
-    scheduler = scheduler_named(method) if isinstance(method, str) else method
-    goal = objective_named(objective) if isinstance(objective, str) else objective
+
+
+def _searched(
+    graph: Graph, scheduler: Scheduler, goal: Objective, seconds: float, seed: int, steps: int | None
+) -> Answer:
+    """What ``scheduler`` finds, its order checked."""
     began = time.perf_counter()
     cap = {"steps": steps} if steps is not None and "steps" in signature(scheduler).parameters else {}
     outcome = _outcome(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed, **cap), seconds)
-    searched = time.perf_counter() - began
-    order = check_order(graph, outcome.order)
+    took = time.perf_counter() - began
+    outcome = outcome._replace(order=check_order(graph, outcome.order))
+    peak = min(peak_bytes(graph, outcome.order), peak_bytes(graph))
+    return Answer(outcome, peak, float(seconds), took)
+
+
+def _schedule_of(graph: Graph, answer: Answer, goal: Objective, method: str, seed: int, cached: bool) -> Schedule:
+    """``answer`` as a Schedule: of the program's own order where the one found is no better."""
+    outcome = answer.outcome
+    order = outcome.order
     cost, program_cost = (goal.measure(graph, o) for o in (order, program_order(graph)))
     found = cost
     if goal.value(cost) >= goal.value(program_cost):
         order, cost = program_order(graph), program_cost
     order.flags.writeable = False
-    name = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
     return Schedule(
         graph=graph,
         order=order,
@@ -171,12 +222,13 @@ def schedule(
         method_cost=found,
         bound_bytes=outcome.bound_bytes,
         witness=outcome.witness,
-        method=name,
+        method=method,
         seed=seed,
-        search_seconds=searched,
+        search_seconds=answer.search_seconds,
         phases=outcome.phases,
         interrupted=outcome.interrupted,
         narrowed=outcome.narrowed,
+        cached=cached,
     )
 
 

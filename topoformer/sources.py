@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ from graphs.errors import unknown_name
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+
+    from topoformer.pytorch.verify import Verification
+    from topoformer.scheduling import Schedule
 
 
 class SourceError(ValueError):
@@ -62,6 +65,42 @@ def save_program(program: "ExportedProgram", order: graphs.Order, path: str) -> 
     from graphs.pt2 import save_pt2
 
     save_pt2(apply_order(program, order), path)
+
+
+def check_runnable(source: Source, what: str) -> None:
+    """Raises SourceError unless the program of ``source``, called ``what``, can be run on its example inputs."""
+    from topoformer.pytorch.verify import flat_inputs
+
+    try:
+        flat_inputs(_program(source))
+    except ValueError as error:
+        raise SourceError(f"'{what}' cannot be run: {error}") from None
+
+
+def with_measured_scratch(source: Source) -> Source:
+    """``source`` with the workspaces of its operators, measured by running each, as scratch of its graph."""
+    from topoformer.pytorch.scratch import measure_scratch
+
+    with _stdout_kept_for_results():
+        return replace(source, graph=measure_scratch(_program(source), source.graph))
+
+
+def verified(source: Source, schedule: "Schedule", *, with_scratch: bool) -> "Verification":
+    """What running the program of ``source`` in its own order and in that of ``schedule`` shows.
+
+    Raises:
+        ValueError: it cannot be run.
+    """
+    from topoformer.pytorch.verify import verify
+
+    with _stdout_kept_for_results():
+        return verify(_program(source), schedule, with_scratch=with_scratch)
+
+
+def _program(source: Source) -> "ExportedProgram":
+    if source.program is None:
+        raise SourceError(f"'{source.graph.name}' is a graph, without a program to run")
+    return source.program
 
 
 def _from_factory(source: str, module: str, name: str) -> Source:

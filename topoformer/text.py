@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphs.units import format_bytes
 from topoformer.outcome import Phase
 from topoformer.scheduling import Schedule
+
+if TYPE_CHECKING:
+    from topoformer.pytorch.verify import Measured, Verification
 
 SHOWN_AT_PEAK = 5
 
@@ -34,6 +37,28 @@ def schedule_lines(result: Schedule, *, load_seconds: float | None = None) -> st
     narrowed = [f"  {part}" for part in ("narrowed", *result.narrowed.split("; "))] if result.narrowed else []
     narrowed[1:] = [f"  {line}" for line in narrowed[1:]]
     return "\n".join(lines + _phase_lines(result.phases) + narrowed + _peak_lines(result))
+
+
+def verification_lines(verification: "Verification") -> str:
+    """What was measured when the program was run in both orders, beside what was predicted."""
+    orders = (("program order", verification.program), ("new order", verification.new))
+    lines = ["run for real:", f"  {'':13} {'storages':>12} {'allocated':>12}"]
+    for name, measured in orders:
+        sizes = (measured.storage_bytes, measured.allocated_bytes)
+        lines.append(f"  {name:13} {' '.join(f'{format_bytes(size):>12}' for size in sizes)}  {_as_said(measured)}")
+    outputs = "equal bit for bit" if verification.outputs_equal else "NOT equal"
+    return "\n".join([*lines, f"  {'outputs':13} {outputs}"])
+
+
+def _as_said(measured: "Measured") -> str:
+    """Rounded, two numbers may look the same: what is not as predicted is said to the byte."""
+    rows = [("storages", measured.predicted_storage_bytes, measured.storage_bytes)]
+    if measured.predicted_allocated_bytes is not None:
+        rows.append(("allocated", measured.predicted_allocated_bytes, measured.allocated_bytes))
+    wrong = [
+        f"{name} NOT as predicted: {real:,} bytes, predicted {said:,}" for name, said, real in rows if real != said
+    ]
+    return "; ".join(wrong) or f"{' and '.join(name for name, _, _ in rows)} as predicted"
 
 
 def count(number: int, what: str) -> str:

@@ -125,6 +125,16 @@ def test_an_empty_graph_is_no_trouble(run, tmp_path):
     assert report.read_text().startswith("<svg")
 
 
+def test_a_memory_limit_is_kept_or_refused(run, graph_file):
+    answer = json.loads(run("schedule", graph_file, "--seconds", "2", "--json")[1])
+    needed = answer["peak_bytes"] + answer["resident_bytes"]
+    words = ["60 nodes", "new peak"]
+    code, out, err = run("schedule", graph_file, "--seconds", "2", "--memory-limit", needed)
+    assert (code, err) == (0, "")
+    assert all(word in out for word in words)
+    refused(run("schedule", graph_file, "--seconds", "2", "--memory-limit", "1KiB"), 1, "1.00 KiB", "bytes")
+
+
 # ---------------------------------------------------------------- compare, generate, methods
 
 
@@ -215,6 +225,11 @@ def test_version(run):
         (["generate", "layered", "--nodes", "4000000000000"], ["--nodes", "4000000000000"]),
         (["generate", "layered", "--nodes", "5", "--seed", "-3"], ["--seed", "-3"]),
         (["schedule", "G", "--save", "DIR/x.pt2"], ["--save", "graph"]),
+        (["schedule", "G", "--verify"], ["--verify", "graph"]),
+        (["schedule", "G", "--measure-scratch"], ["--measure-scratch", "graph"]),
+        (["schedule", "G", "--memory-limit", "4 gigs"], ["--memory-limit", "'gigs'", "GiB"]),
+        (["schedule", "G", "--memory-limit", "-4"], ["--memory-limit", "'-4'"]),
+        (["compare", "G", "--memory-limit", "4"], ["--memory-limit"]),
         (["schedule", "G", "--save", "DIR/x.txt"], ["--save", ".pt2", "x.txt"]),
         (["schedule", "G", "--report", "DIR/x.pdf"], ["--report", ".html", ".svg", "x.pdf"]),
         (["schedule", "G", "-o", "DIR/no/such/s.json"], ["no directory", "such"]),

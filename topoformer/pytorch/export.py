@@ -1,8 +1,8 @@
-"""A module through torch.export: captured, reordered, and handed back as a module."""
+"""Modules through torch.export, and its programs: captured, reordered, and handed back as what they were."""
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 import torch
 from torch import nn
@@ -11,8 +11,10 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_map
 
 from graphs.errors import UnsupportedOp
-from graphs.fx import apply_order, from_fx
-from topoformer.scheduling import Scheduler, schedule
+from graphs.fx import apply_order
+from topoformer.cache import ScheduleCache
+from topoformer.pytorch.ordering import Search, graph_of
+from topoformer.scheduling import Scheduler
 
 ExampleInputs: TypeAlias = "torch.Tensor | Sequence[Any] | Mapping[str, Any]"
 
@@ -45,36 +47,83 @@ def capture(module: nn.Module, example_inputs: ExampleInputs) -> ExportedProgram
         raise UnsupportedOp(f"{type(module).__name__} does not trace with torch.export ({text[:300]})") from error
 
 
+@overload
+def optimize(
+    module: ExportedProgram,
+    *,
+    method: str | Scheduler = ...,
+    seconds: float = ...,
+    seed: int = ...,
+    steps: int | None = ...,
+    memory_limit: int | str | None = ...,
+    cache: ScheduleCache | None = ...,
+) -> ExportedProgram: ...
+
+
+@overload
 def optimize(
     module: nn.Module,
     example_inputs: ExampleInputs,
+    *,
+    method: str | Scheduler = ...,
+    seconds: float = ...,
+    seed: int = ...,
+    steps: int | None = ...,
+    memory_limit: int | str | None = ...,
+    cache: ScheduleCache | None = ...,
+) -> nn.Module: ...
+
+
+def optimize(
+    module: nn.Module | ExportedProgram,
+    example_inputs: "ExampleInputs | None" = None,
     *,
     method: str | Scheduler = "auto",
     seconds: float = 10.0,
     seed: int = 0,
     steps: int | None = None,
-) -> nn.Module:
-    """A module that computes what ``module`` computes, bit for bit, in an order that needs less memory.
+    memory_limit: int | str | None = None,
+    cache: ScheduleCache | None = None,
+) -> nn.Module | ExportedProgram:
+    """What computes the same as ``module``, bit for bit, in an order that needs less memory.
 
-    It takes inputs of the example's shapes, shares the parameters of ``module``, and keeps whether it was training;
-    its ``meta["schedule"]`` is the :class:`~topoformer.Schedule`. The peak is that of running it under
-    ``torch.no_grad()``: with autograd on, activations stay for the backward pass whatever the order.
+    Of a module, a module: it takes inputs of the example's shapes, shares the parameters of ``module``, and keeps
+    whether it was training; its ``meta["schedule"]`` is the :class:`~topoformer.Schedule`. The peak is that of running
+    it under ``torch.no_grad()``: with autograd on, activations stay for the backward pass whatever the order.
+
+    Of a program of ``torch.export``, a program with the same signature, state, constants, constraints and names, to be
+    run, saved or compiled as the one given; its ``graph_module.meta["schedule"]`` is the Schedule. Sizes that are
+    dynamic count at those of the example that it was exported with: it computes the same at all sizes, and its peak is
+    no higher at those.
 
     Args:
-        module: not changed.
-        example_inputs: as for :func:`capture`.
-        method, seconds, seed, steps: as for :func:`topoformer.schedule`.
+        module: a module or an ExportedProgram; not changed.
+        example_inputs: of a module, as for :func:`capture`; a program has its own.
+        method, seconds, seed, steps, memory_limit: as for :func:`topoformer.schedule`.
+        cache: as for :func:`topoformer.schedule`; a program that was seen before is not looked at again either.
 
     Raises:
         UnsupportedOp: the module does not trace, or an operator is not understood; names it.
+        MemoryLimitError: no order can keep within ``memory_limit``, or none was found that does.
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
-    program = capture(module, example_inputs)
-    graph = from_fx(program, name=type(module).__name__)
-    result = schedule(graph, method, seconds=seconds, seed=seed, steps=steps)
-    reordered = apply_order(program, result.order).module()
-    reordered.meta["schedule"] = result
-    return reordered
+    search = Search(method, seconds, seed, steps, memory_limit, cache)
+    if isinstance(module, ExportedProgram):
+        if example_inputs is not None:
+            raise TypeError("'example_inputs' is for a module: an ExportedProgram has been captured with its own")
+        return _reordered(module, search, None)
+    program = capture(module, example_inputs)  # which refuses None
+    ordered = _reordered(program, search, type(module).__name__)
+    result = ordered.module()
+    result.meta["schedule"] = ordered.graph_module.meta["schedule"]
+    return result
+
+
+def _reordered(program: ExportedProgram, search: Search, name: str | None) -> ExportedProgram:
+    found = search.schedule(graph_of(program, search.cache, name=name))
+    result = apply_order(program, found.order)
+    result.graph_module.meta["schedule"] = found
+    return result
 
 
 def _call_arguments(module: nn.Module, inputs: ExampleInputs) -> tuple[tuple[Any, ...], dict[str, Any]]:

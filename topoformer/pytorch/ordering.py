@@ -1,14 +1,17 @@
 """From a program to the same program in a better order, ready to be called: what all doors have in common."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import fx
+from torch.export import ExportedProgram
 from torch.fx.graph import _BoxedCodeGen
 
-from graphs import Order
+from graphs import Graph, Order
 from graphs.fx import apply_order, from_fx
+from graphs.fx_fingerprint import as_graph_of, program_fingerprint
+from topoformer.cache import ScheduleCache
 from topoformer.scheduling import Schedule, Scheduler, schedule
 
 Boxed = Callable[[list[Any]], Any]  # takes its arguments in a list, empties it, and so can free them
@@ -22,6 +25,21 @@ class Search:
     seconds: float = 10.0
     seed: int = 0
     steps: int | None = None
+    memory_limit: int | str | None = None
+    # where an answer came from does not matter: searches that differ in this only are equal, and print alike
+    cache: ScheduleCache | None = field(default=None, compare=False, repr=False)
+
+    def schedule(self, graph: Graph) -> Schedule:
+        """A schedule of ``graph``; raises what :func:`topoformer.schedule` does."""
+        return schedule(
+            graph,
+            self.method,
+            seconds=self.seconds,
+            seed=self.seed,
+            steps=self.steps,
+            memory_limit=self.memory_limit,
+            cache=self.cache,
+        )
 
 
 class Ordered(NamedTuple):
@@ -43,10 +61,35 @@ def ordered(
 
     Raises:
         UnsupportedOp: a call is not understood; names the node.
+        MemoryLimitError: the search has a limit, and no order is known that keeps within it.
     """
-    graph = from_fx(module, name=name, weights=weights, donated=donated)
-    found = schedule(graph, search.method, seconds=search.seconds, seed=search.seed, steps=search.steps)
+    graph = graph_of(module, search.cache, name=name, weights=weights, donated=donated)
+    found = search.schedule(graph)
     return Ordered(apply_order(module, found.order), found)
+
+
+def graph_of(
+    program: fx.GraphModule | ExportedProgram,
+    cache: ScheduleCache | None = None,
+    *,
+    name: str | None = None,
+    weights: Collection[str] = (),
+    donated: Collection[str] = (),
+) -> Graph:
+    """What :func:`from_fx` gives, or where ``cache`` knows such a program the same graph, much sooner.
+
+    Raises:
+        UnsupportedOp: a call is not understood; names the node.
+    """
+    key = None if cache is None else program_fingerprint(program, weights=weights, donated=donated)
+    if cache is None or key is None:
+        return from_fx(program, name=name, weights=weights, donated=donated)
+    known = cache.graph(key)
+    graph = None if known is None else as_graph_of(program, known, name=name)
+    if graph is None:
+        graph = from_fx(program, name=name, weights=weights, donated=donated)
+        cache.keep_graph(key, graph)
+    return graph
 
 
 def in_order(module: fx.GraphModule, order: Order) -> Boxed:

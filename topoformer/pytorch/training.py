@@ -15,7 +15,9 @@ from torch import nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from graphs.errors import UnsupportedOp
-from graphs.fx_reuse import reuse as in_place
+from graphs.fx_reuse import reuse
+from graphs.fx_split import split
+from topoformer.cache import ScheduleCache
 from topoformer.pytorch.optimizers import Rule, rule_of
 from topoformer.pytorch.ordering import Boxed, Ordered, Search, boxed, ordered
 from topoformer.pytorch.step_capture import Objective, capture_gradients
@@ -37,12 +39,14 @@ def compile_train_step(
     seconds: float = 10.0,
     seed: int = 0,
     steps: int | None = None,
+    memory_limit: int | str | None = None,
+    cache: ScheduleCache | None = None,
     autocast: torch.dtype | None = None,
     accumulate: int = 1,
     max_grad_norm: float | None = None,
     max_grad_value: float | None = None,
     scaler: "torch.amp.GradScaler | None" = None,
-    reuse: bool = True,
+    rewrite: bool = True,
 ) -> "TrainStep":
     """A function that takes a batch, does one training step on it, and returns the loss.
 
@@ -54,10 +58,8 @@ def compile_train_step(
         loss.backward()
         optimizer.step()
 
-    Forward, backward and update are one program, in an order in which gradients are used up soon after they exist. The
-    model's Python runs once, when the step is captured. A batch of other shapes, ``model.eval()``, or an option of the
-    optimiser that turns something on or off, lead to a new capture; learning rates, momenta, weight decays and the like
-    are read anew in each step.
+    The model's Python runs once, when the step is captured. A batch of other shapes, ``model.eval()``, or an option of
+    the optimiser that turns something on or off, lead to a new capture; learning rates and the like are read each time.
 
     Args:
         model: not changed now; each step trains it.
@@ -65,31 +67,26 @@ def compile_train_step(
             (a tensor, or something with a ``loss``), with the whole batch as its input.
         optimizer: ``SGD``, ``Adam`` or ``AdamW`` of ``torch.optim``, in any of their variants. Another one, or one
             with hooks, is called as it is once the gradients are there, which gains less memory.
-        example_batch: ``(inputs, target)``; ``inputs`` is a tensor, a tuple of positional or a dictionary of keyword
-            arguments.
-        method, seconds, seed, steps: as for :func:`topoformer.schedule`.
+        example_batch: ``(inputs, target)``; inputs are a tensor, a tuple, or a dictionary of keyword arguments.
+        method, seconds, seed, steps, memory_limit, cache: as for :func:`topoformer.schedule`. What is resident are
+            parameters, buffers, optimiser state and the batch.
         autocast: run model and loss under ``torch.autocast`` with this dtype.
         accumulate: number of batches whose mean gradient makes one update; until then it is in ``parameter.grad``.
         max_grad_norm: clip as ``torch.nn.utils.clip_grad_norm_`` does; ``step.grad_norm`` is the norm before.
         max_grad_value: clip as ``torch.nn.utils.clip_grad_value_`` does.
         scaler: scales the loss, and skips updates that are not finite. It has to see all gradients before any is used,
             so the update is not part of the program.
-        reuse: let element-wise operators write into an argument that is done with, instead of into new memory.
+        rewrite: besides ordering it, let element-wise operators write into an argument that is done with, and compute
+            the two gradients of a convolution one by one. Results are equal bit for bit, peaks lower.
 
     Raises:
         UnsupportedOp: the step cannot be captured such that it would do the same; one line that says why.
+        MemoryLimitError: no order can keep within ``memory_limit``, or none was found that does.
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
     _check_arguments(model, optimizer, loss_fn, example_batch)
-    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
-        raise ValueError(f"'accumulate' must be a positive integer (got {accumulate})")
-    for name, value in (("max_grad_norm", max_grad_norm), ("max_grad_value", max_grad_value)):
-        if value is not None and not value > 0:
-            raise ValueError(f"'{name}' must be positive (got {value})")
-    if autocast is not None and not (isinstance(autocast, torch.dtype) and autocast.is_floating_point):
-        raise TypeError(f"'autocast' must be a floating-point torch.dtype (got {autocast!r})")
-    options = _Options(accumulate, autocast, Clipping(max_grad_norm, max_grad_value), scaler, reuse)
-    step = TrainStep(model, loss_fn, optimizer, Search(method, seconds, seed, steps), options)
+    options = _Options(accumulate, autocast, Clipping(max_grad_norm, max_grad_value), scaler, rewrite)
+    step = TrainStep(model, loss_fn, optimizer, Search(method, seconds, seed, steps, memory_limit, cache), options)
     step.prepare(example_batch)
     return step
 
@@ -100,7 +97,17 @@ class _Options:
     autocast: torch.dtype | None
     clipping: Clipping
     scaler: Any
-    reuse: bool
+    rewrite: bool
+
+    def __post_init__(self) -> None:
+        if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise ValueError(f"'accumulate' must be a positive integer (got {self.accumulate})")
+        for name, value in (("max_grad_norm", self.clipping.norm), ("max_grad_value", self.clipping.value)):
+            if value is not None and not value > 0:
+                raise ValueError(f"'{name}' must be positive (got {value})")
+        dtype = self.autocast
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"'autocast' must be a floating-point torch.dtype (got {dtype!r})")
 
 
 @dataclass
@@ -228,6 +235,8 @@ class TrainStep:
             autocast=None if options.autocast is None else (device, options.autocast),
             scaled=options.scaler is not None,
         )
+        if options.rewrite:
+            split(given.module.graph)
         graph = StepGraph(given)
         there = [i for i, gradient in enumerate(given.gradients) if gradient is not None]
         updates = self._is_last and rule is not None
@@ -245,8 +254,8 @@ class TrainStep:
         names = [node.name for node in module.graph.find_nodes(op="placeholder")]
         resident = [name for name in names if not name.startswith("batch_") and name not in graph.donated]
         with no_autocast():
-            if options.reuse:
-                module = in_place(module, weights=resident, donated=graph.donated)
+            if options.rewrite:
+                module = reuse(module, weights=resident, donated=graph.donated)
             found = ordered(
                 module,
                 self._search,

@@ -11,6 +11,7 @@ from torch.optim import SGD, Adam, AdamW
 
 import topoformer
 from tests.topoformer.pytorch.stepping import bits, both
+from topoformer.cache import ScheduleCache
 
 
 @pytest.fixture(autouse=True)
@@ -439,3 +440,26 @@ def test_gradients_that_are_there_are_dropped():
     pair.losses.clear()
     pair.assert_equal()
     assert pair.ours.first.weight.grad is None
+
+
+def test_a_memory_limit_holds_or_says_that_it_cannot():
+    model, batch = made(), batches()[0]
+    optimizer = OPTIMIZERS["adam"](model)
+    given = (model, F.cross_entropy, optimizer, batch)
+    found = topoformer.compile_train_step(*given).schedule
+    needs = found.cost.peak_bytes + found.cost.resident_bytes
+    assert found.proven_optimal
+    assert topoformer.compile_train_step(*given, memory_limit=needs).schedule.cost == found.cost
+    with pytest.raises(topoformer.MemoryLimitError, match=f"no order of 'Net_step' fits .* at least .*{needs:,} bytes"):
+        topoformer.compile_train_step(*given, memory_limit=needs - 1)
+
+
+def test_a_second_start_finds_the_schedule_on_disk(tmp_path):
+    cache, batch = ScheduleCache(tmp_path), batches()[0]
+    found = []
+    for _ in range(2):
+        model = made()
+        step = topoformer.compile_train_step(model, F.cross_entropy, OPTIMIZERS["adam"](model), batch, cache=cache)
+        found.append(step.schedule)
+    assert [one.cached for one in found] == [False, True]
+    assert found[0].order.tolist() == found[1].order.tolist()

@@ -1,0 +1,222 @@
+"""The commands: each takes its options and returns the exit code."""
+
+import argparse
+import gzip
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphs.errors import quoted, unknown_name
+from topoformer.cli.options import UsageError
+
+if TYPE_CHECKING:
+    from graphs import Graph
+    from topoformer.pytorch.verify import Verification
+    from topoformer.scheduling import Schedule
+    from topoformer.sources import Source
+
+MOST_NODES = 10_000_000  # of a generated graph: some 10 GB while it is made
+DONE, CANNOT, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
+
+
+def _schedule(options: argparse.Namespace) -> int:
+    from topoformer import text
+
+    _check_names([options.method], options.objective)
+    _check_suffix("--save", options.save, ".pt2")
+    _check_suffix("--report", options.report, ".html", ".svg")
+    _check_targets(options.source, {"-o": options.output, "--save": options.save, "--report": options.report})
+    source, seconds = _load(options)
+    source = _prepared(source, options)
+    result = _search(source.graph, options.method, options, options.memory_limit)
+    verification, code = _verified(source, result, options)
+    answer = result.to_json() | ({"verification": verification.to_json()} if verification else {})
+    _write_results(source, result, answer, options)
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        lines = [text.schedule_lines(result, load_seconds=seconds)]
+        print("\n".join(lines + ([text.verification_lines(verification)] if verification else [])))
+    return code
+
+
+def _prepared(source: "Source", options: argparse.Namespace) -> "Source":
+    """``source`` as it is to be searched; complains now, not after the search, of what cannot be done with it."""
+    from topoformer.sources import check_runnable, with_measured_scratch
+
+    wanted = {"--save": options.save, "--measure-scratch": options.measure_scratch, "--verify": options.verify}
+    for option, value in wanted.items():
+        if value and source.program is None:
+            text = f"{option} needs a SOURCE that is a program, a .pt2 or a factory"
+            raise UsageError(f"{text} ({quoted(options.source)} is a graph)")
+    if options.verify:
+        check_runnable(source, options.source)
+    if not options.measure_scratch:
+        return source
+    with _busy("measuring the workspaces of operators", options):
+        return with_measured_scratch(source)
+
+
+def _verified(source: "Source", result: "Schedule", options: argparse.Namespace) -> "tuple[Verification | None, int]":
+    """What running the program shows, if that is wanted, and the exit code that goes with it."""
+    from topoformer.sources import verified
+
+    if not options.verify:
+        return None, DONE
+    try:
+        with _busy("running the program in both orders", options):
+            verification = verified(source, result, with_scratch=options.measure_scratch)
+    except KeyboardInterrupt:  # the order need not be lost
+        print("interrupted: not verified", file=sys.stderr)
+        return None, INTERRUPTED
+    return verification, DONE if verification.holds else CANNOT
+
+
+def _write_results(source: "Source", result: "Schedule", answer: dict[str, Any], options: argparse.Namespace) -> None:
+    from graphs.io import write_atomic
+    from topoformer import report
+    from topoformer.sources import save_program
+
+    if options.output:
+        data = (json.dumps(answer) + "\n").encode()
+        write_atomic(options.output, gzip.compress(data, mtime=0) if options.output.suffix == ".gz" else data)
+    if options.save and source.program is not None:
+        save_program(source.program, result.order, options.save)
+    if options.report:
+        draw = report.svg if options.report.suffix == ".svg" else report.html
+        write_atomic(options.report, draw(result).encode())
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from topoformer import text
+    from topoformer.scheduling import SCHEDULERS
+
+    names = list(SCHEDULERS)
+    if options.methods not in (None, "all"):
+        names = [name.strip() for name in options.methods.split(",")]
+    _check_names(names, options.objective)
+    source, _ = _load(options)
+    results: list[Schedule] = []
+    try:
+        for name in names:
+            results.append(_search(source.graph, name, options))
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        print(f"interrupted: {len(results)} of {len(names)} methods", file=sys.stderr)
+    print(json.dumps(text.compare_rows(results)) if options.json else text.compare_lines(results))
+    return DONE
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from graphs import save
+    from graphs.json_format import graph_to_json
+    from graphs.synthetic import FAMILIES
+
+    if options.family not in FAMILIES:
+        raise UsageError(unknown_name("family", options.family, FAMILIES))
+    if options.nodes > MOST_NODES:
+        raise UsageError(f"--nodes must be at most {MOST_NODES} (got {options.nodes})")
+    _check_suffix("-o", options.output, ".json", ".json.gz")
+    _check_targets("", {"-o": options.output})
+    try:
+        graph = FAMILIES[options.family](options.nodes, seed=options.seed)
+    except ValueError as error:
+        raise UsageError(f"{options.family}: {error}") from None
+    if options.output:
+        save(graph, options.output)
+    else:
+        print(json.dumps(graph_to_json(graph)))
+    print(graph, file=sys.stderr)
+    return DONE
+
+
+def _methods(_: argparse.Namespace) -> int:
+    from topoformer.scheduling import SCHEDULERS, scheduler_named, summary
+
+    for name in SCHEDULERS:
+        print(f"{name:17} {summary(scheduler_named(name))}")
+    return DONE
+
+
+def _check_names(methods: Sequence[str], objective: str) -> None:
+    from graphs.cost import OBJECTIVES
+    from topoformer.scheduling import SCHEDULERS
+
+    for name in methods:
+        if name not in SCHEDULERS:
+            raise UsageError(unknown_name("method", name, SCHEDULERS))
+    if objective not in OBJECTIVES:
+        raise UsageError(unknown_name("objective", objective, OBJECTIVES))
+
+
+def _check_suffix(option: str, path: Path | None, *allowed: str) -> None:
+    special = path is not None and path.exists() and not path.is_file()  # /dev/null; directories are told apart later
+    if path and not special and not path.name.endswith(allowed):
+        raise UsageError(f"{option} takes a file that ends in {' or '.join(allowed)} (got {quoted(path.name)})")
+
+
+def _check_targets(source: str, targets: "dict[str, Path | None]") -> None:
+    """Say now that a file cannot be written, not after the search."""
+    taken = {os.path.realpath(source): "SOURCE"}
+    for option, path in targets.items():
+        if path is None:
+            continue
+        if path.is_dir():
+            raise UsageError(f"{option}: {quoted(path)} is a directory")
+        if not path.parent.is_dir():
+            raise UsageError(f"{option}: there is no directory {quoted(path.parent)} to write {quoted(path.name)} to")
+        real = os.path.realpath(path)
+        if real in taken and (path.is_file() or not path.exists()):
+            raise UsageError(f"{option} and {taken[real]} are the same file, {quoted(path)}")
+        taken[real] = option
+
+
+def _load(options: argparse.Namespace) -> "tuple[Source, float]":
+    from topoformer.sources import load_source
+
+    began = time.perf_counter()
+    with _busy(f"reading {options.source}", options):
+        source = load_source(options.source)
+    return source, time.perf_counter() - began
+
+
+def _search(graph: "Graph", method: str, options: argparse.Namespace, memory_limit: int | None = None) -> "Schedule":
+    from topoformer.scheduling import schedule
+
+    with _busy(f"{method}: ordering {graph.n} nodes (the first run compiles)", options):
+        return schedule(
+            graph,
+            method,
+            seconds=options.seconds,
+            seed=options.seed,
+            objective=options.objective,
+            steps=options.steps,
+            memory_limit=memory_limit,
+        )
+
+
+@contextmanager
+def _busy(what: str, options: argparse.Namespace) -> Iterator[None]:
+    """A moving line on stderr while something takes time; nothing where stderr is not a terminal."""
+    if options.quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(what)):
+        yield
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "schedule": _schedule,
+    "compare": _compare,
+    "generate": _generate,
+    "methods": _methods,
+}

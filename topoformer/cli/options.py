@@ -1,0 +1,171 @@
+"""What can be said on the command line, and what is said back where it is wrong."""
+
+import argparse
+import math
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+from graphs.errors import quoted, unknown_name
+from graphs.units import parse_bytes
+
+SOURCE_HELP = """a graph (.json, .json.gz), a torch.export program (.pt2), or a function that returns
+                      (module, example_inputs): package.module:factory or path/file.py:factory"""
+EXAMPLES = {
+    "": """examples:
+  topoformer schedule graphs.models:resnet18 --seconds 5
+  topoformer schedule model.pt2 --save better.pt2 --report memory.html
+  topoformer compare graph.json --methods program,lpmf,auto""",
+    "schedule": """examples:
+  topoformer schedule graph.json --seconds 5
+  topoformer schedule model.py:make --save better.pt2 --report memory.svg
+  topoformer schedule graph.json --json > schedule.json
+  topoformer schedule model.pt2 --measure-scratch --verify
+
+'make' returns (module, example_inputs); the inputs are a tuple, a dictionary of keyword arguments or one tensor.
+Ctrl-C during an 'auto' search prints the best order found so far.""",
+    "compare": """example:
+  topoformer compare graph.json --methods program,lpmf,auto --seconds 5""",
+    "generate": """example:
+  topoformer generate layered --nodes 500 --seed 1 -o graph.json.gz""",
+}
+
+
+class UsageError(Exception):
+    """Options that do not go together, or a name that is not known."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error here is said."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command and its options; raises UsageError."""
+    options, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        if name.startswith("-"):
+            raise UsageError(unknown_name("option", name, options.known))
+        raise UsageError(f"one argument too many, {quoted(name)} (see topoformer {options.command} --help)")
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Order neural-network computation graphs for lower peak memory."
+    parser = _Parser(prog="topoformer", description=about, **_style(""))
+    parser.add_argument("--version", action="version", version=f"topoformer {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, add, text in (
+        ("schedule", _add_schedule, "find an order of SOURCE that needs less memory"),
+        ("compare", _add_compare, "run several methods on SOURCE, one table row each"),
+        ("generate", _add_generate, "write a synthetic graph of some family"),
+        ("methods", _add_nothing, "say what each method is and when to use it"),
+        ("train", _add_nothing, "train the network of the learned methods: topoformer train --help"),
+    ):
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **_style(name))
+        add(command)
+        command.set_defaults(known=[flag for action in command._actions for flag in action.option_strings])
+    return parser
+
+
+def _style(command: str) -> dict[str, Any]:
+    return {
+        "epilog": EXAMPLES.get(command),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,  # a script that says --rep would break when a second such option comes
+    }
+
+
+def _version() -> str:
+    try:
+        return metadata.version("topoformer")
+    except metadata.PackageNotFoundError:
+        return "(not installed: run from its source)"
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
+    parser.add_argument("--seconds", type=_seconds, default=10.0, metavar="S", help="time to search (default 10)")
+    parser.add_argument(
+        "--steps", type=_positive, metavar="N", help="states to look at at most: the same on any machine"
+    )
+    parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of random choices (default 0)")
+    parser.add_argument("--objective", default="memory", metavar="NAME", help="what to minimise (default memory)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
+
+
+def _add_schedule(parser: argparse.ArgumentParser) -> None:
+    _add_search(parser)
+    parser.add_argument("--method", default="auto", metavar="NAME", help="see 'topoformer methods' (default auto)")
+    parser.add_argument(
+        "--memory-limit",
+        type=_bytes,
+        metavar="SIZE",
+        help="fail unless resident and peak bytes keep within, as in 4GiB",
+    )
+    parser.add_argument(
+        "--measure-scratch", action="store_true", help="count the workspaces of operators too, measured by running them"
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="run the program in both orders; compare bytes and outputs with what is said",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the schedule as JSON (gzipped: .gz)")
+    parser.add_argument("--save", type=Path, metavar="FILE.pt2", help="write the reordered program")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write a page (.html) or a picture (.svg) of it")
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    _add_search(parser)
+    parser.add_argument("--methods", metavar="A,B,C", help="names with commas between, or 'all' (default all)")
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("family", metavar="FAMILY", help="layered, randwire, series_parallel, tree, ...")
+    parser.add_argument("--nodes", type=_natural, required=True, metavar="N", help="number of nodes")
+    parser.add_argument("--seed", type=_natural, default=0, metavar="S", help="seed (default 0)")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a .json or .json.gz (default: stdout)")
+
+
+def _add_nothing(_: argparse.ArgumentParser) -> None:
+    """A command without options here."""
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds (got {quoted(text, 30)})") from None
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be positive and finite (got {quoted(text, 30)})")
+    return value
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _natural(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 63:
+        raise argparse.ArgumentTypeError(f"must be an integer from 0 to 2**63 - 1 (got {quoted(text, 30)})")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = _natural(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be positive (got '0')")
+    return value
