@@ -139,7 +139,7 @@ class _Reader:
         self._seen.append(tensor)
         self.devices.add(tensor.device)
         memory = self._memory.setdefault(storage_key(tensor), len(self._memory))
-        sizes = (*tensor.size(), *tensor.stride(), tensor.untyped_storage().nbytes())
+        sizes = (*tensor.size(), *tensor.stride(), tensor.storage_offset(), tensor.untyped_storage().nbytes())
         facts = (tensor.dtype, str(tensor.device), tensor.is_conj(), tensor.is_neg(), tensor.requires_grad)
         return f"tensor {memory} {tensor.dim()} {[fixed(size, '') for size in sizes]} {facts}"
 
