@@ -32,7 +32,7 @@ def schedule_lines(result: Schedule, *, load_seconds: float | None = None) -> st
     ]
     lines = [f"{printable(graph.name)}: {count(graph.n, 'node')}, {count(graph.k, 'tensor')}"]
     lines += [f"  {name:13} {size:>12}  {remark}".rstrip() for name, size, remark in rows]
-    stopped = " until interrupted" if result.interrupted else ""
+    stopped = " until interrupted" if result.interrupted else ", found before" if result.cached else ""
     lines += [f"  {'method':13} {result.method}, {result.search_seconds:.2f} s{stopped}{loaded}"]
     narrowed = [f"  {part}" for part in ("narrowed", *result.narrowed.split("; "))] if result.narrowed else []
     narrowed[1:] = [f"  {line}" for line in narrowed[1:]]
