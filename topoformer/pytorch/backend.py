@@ -20,7 +20,7 @@ from graphs.fx_inputs import storage_key
 from graphs.units import format_bytes
 from topoformer.cache import ScheduleCache
 from topoformer.outcome import Outcome
-from topoformer.pytorch.ordering import Boxed, Search, boxed, graph_of
+from topoformer.pytorch.ordering import Boxed, Search, boxed, graph_of, rewritten
 from topoformer.scheduling import MemoryLimitError, Schedule, Scheduler, scheduler_named
 from topoformer.text import count
 
@@ -54,7 +54,9 @@ def topoformer(
         options: ``method``, ``seconds`` (5 by default), ``seed``, ``steps`` and ``memory_limit``, each for every graph
             by itself and as for :func:`topoformer.schedule`; and ``cache``: whether what was found is kept on disk for
             the next process, which is so by default, a folder to keep it in, or a
-            :class:`~topoformer.cache.ScheduleCache`.
+            :class:`~topoformer.cache.ScheduleCache`. With ``rewrite`` the programs are changed too where their sizes
+            are fixed: element-wise operators write into arguments that are done with, the gradients of a convolution
+            are computed one by one. Results stay equal bit for bit, peaks get lower, compiling takes longer.
 
     Raises:
         ValueError, TypeError: an option or mode is unknown, its value out of range or of another type.
@@ -142,6 +144,8 @@ class _Compilers:
         try:
             donated, maybe = freed(module)
             with unset_fake_temporarily():  # a capture has a mode of its own, and is not kept where it is not alone
+                if self._search.rewrite:
+                    module = rewritten(module, donated=donated)
                 graph = graph_of(module, self._search.cache, name=name, donated=donated)
             found = _found(graph, self._search, maybe)
             better = apply_order(module, found.order)

@@ -107,7 +107,7 @@ def optimize(
         MemoryLimitError: no order can keep within ``memory_limit``, or none was found that does.
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
-    search = Search(method, seconds, seed, steps, memory_limit, cache)
+    search = Search(method, seconds, seed, steps, memory_limit, cache=cache)
     if isinstance(module, ExportedProgram):
         if example_inputs is not None:
             raise TypeError("'example_inputs' is for a module: an ExportedProgram has been captured with its own")

@@ -4,13 +4,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import fx
 from torch.export import ExportedProgram
 from torch.fx.graph import _BoxedCodeGen
 
 from graphs import Graph, Order
-from graphs.fx import apply_order, from_fx
+from graphs.fx import apply_order, copied, from_fx
 from graphs.fx_fingerprint import as_graph_of, program_fingerprint
+from graphs.fx_reuse import reuse
+from graphs.fx_split import split
 from topoformer.cache import ScheduleCache
 from topoformer.scheduling import Schedule, Scheduler, schedule
 
@@ -26,6 +29,7 @@ class Search:
     seed: int = 0
     steps: int | None = None
     memory_limit: int | str | None = None
+    rewrite: bool = False  # whether calls may be changed too, as :func:`rewritten` does
     # where an answer came from does not matter: searches that differ in this only are equal, and print alike
     cache: ScheduleCache | None = field(default=None, compare=False, repr=False)
 
@@ -63,9 +67,32 @@ def ordered(
         UnsupportedOp: a call is not understood; names the node.
         MemoryLimitError: the search has a limit, and no order is known that keeps within it.
     """
+    if search.rewrite:
+        module = rewritten(module, weights=weights, donated=donated)
     graph = graph_of(module, search.cache, name=name, weights=weights, donated=donated)
     found = search.schedule(graph)
     return Ordered(apply_order(module, found.order), found)
+
+
+def rewritten(
+    module: fx.GraphModule, *, weights: Collection[str] = (), donated: Collection[str] = ()
+) -> fx.GraphModule:
+    """A copy of ``module`` that computes the same, bit for bit, and can be ordered for a lower peak.
+
+    Element-wise calls write into an argument that is done with, and the gradients of a convolution are computed one by
+    one. A program with symbolic sizes is given back as it is: what is the same at some sizes may differ at others.
+
+    Raises:
+        UnsupportedOp: a call is not understood; names the node.
+    """
+    values = [node.meta.get("val") for node in module.graph.find_nodes(op="placeholder")]
+    sizes = [size for value in values if isinstance(value, torch.Tensor) for size in (*value.shape, *value.stride())]
+    if any(isinstance(size, torch.SymInt | torch.SymFloat | torch.SymBool) for size in (*values, *sizes)):
+        return module
+    copy = fx.GraphModule(module, copied(module.graph), type(module).__name__)
+    copy.meta = dict(module.meta)
+    split(copy.graph)
+    return reuse(copy, weights=weights, donated=donated)
 
 
 def graph_of(

@@ -92,7 +92,6 @@ class _Tensor:
     requires_grad: bool  # some operators choose their kernels by it
     conj: bool
     neg: bool
-    argument: int = -1  # of a call: equal numbers for the same value
 
     def made(self, integer: int) -> torch.Tensor:
         """A tensor like it: of random numbers from 0 to 1, or of ``integer`` where it holds integers."""
@@ -125,10 +124,7 @@ class _Call:
     @classmethod
     def of(cls, node: fx.Node, values: dict[fx.Node, Any]) -> "_Call":
         """The call that ``node`` makes on ``values``."""
-        known: dict[fx.Node, Any] = {}
-        for i, source in enumerate(node.all_input_nodes):
-            known[source] = tree_map_only(_Tensor, lambda tensor, i=i: replace(tensor, argument=i), values[source])
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), known.__getitem__)
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
         leaves = tree_leaves((args, kwargs, values.get(node)))
         devices = [leaf.device for leaf in leaves if isinstance(leaf, _Tensor)]
         device = next((device for device in devices if device.type == "cuda"), torch.device("cpu"))
@@ -141,14 +137,7 @@ class _Call:
 
     def arguments(self, integer: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Made-up positional and keyword arguments; ``integer`` is what integers among the data are."""
-        made: dict[_Tensor, torch.Tensor] = {}
-
-        def of(tensor: _Tensor) -> torch.Tensor:
-            if tensor not in made:
-                made[tensor] = tensor.made(integer)
-            return made[tensor]
-
-        args, kwargs = tree_map_only(_Tensor, of, (self.args, self.kwargs))
+        args, kwargs = tree_map_only(_Tensor, lambda tensor: tensor.made(integer), (self.args, self.kwargs))
         return args, kwargs
 
 

@@ -15,8 +15,6 @@ from torch import nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from graphs.errors import UnsupportedOp
-from graphs.fx_reuse import reuse
-from graphs.fx_split import split
 from topoformer.cache import ScheduleCache
 from topoformer.pytorch.optimizers import Rule, rule_of
 from topoformer.pytorch.ordering import Boxed, Ordered, Search, boxed, ordered
@@ -85,8 +83,9 @@ def compile_train_step(
         TypeError, ValueError: an argument is of the wrong type or out of range.
     """
     _check_arguments(model, optimizer, loss_fn, example_batch)
-    options = _Options(accumulate, autocast, Clipping(max_grad_norm, max_grad_value), scaler, rewrite)
-    step = TrainStep(model, loss_fn, optimizer, Search(method, seconds, seed, steps, memory_limit, cache), options)
+    options = _Options(accumulate, autocast, Clipping(max_grad_norm, max_grad_value), scaler)
+    search = Search(method, seconds, seed, steps, memory_limit, rewrite, cache)
+    step = TrainStep(model, loss_fn, optimizer, search, options)
     step.prepare(example_batch)
     return step
 
@@ -97,7 +96,6 @@ class _Options:
     autocast: torch.dtype | None
     clipping: Clipping
     scaler: Any
-    rewrite: bool
 
     def __post_init__(self) -> None:
         if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
@@ -235,8 +233,6 @@ class TrainStep:
             autocast=None if options.autocast is None else (device, options.autocast),
             scaled=options.scaler is not None,
         )
-        if options.rewrite:
-            split(given.module.graph)
         graph = StepGraph(given)
         there = [i for i, gradient in enumerate(given.gradients) if gradient is not None]
         updates = self._is_last and rule is not None
@@ -254,8 +250,6 @@ class TrainStep:
         names = [node.name for node in module.graph.find_nodes(op="placeholder")]
         resident = [name for name in names if not name.startswith("batch_") and name not in graph.donated]
         with no_autocast():
-            if options.rewrite:
-                module = reuse(module, weights=resident, donated=graph.donated)
             found = ordered(
                 module,
                 self._search,

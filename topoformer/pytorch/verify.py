@@ -24,8 +24,6 @@ from topoformer.pytorch.measure import measure_peak
 from topoformer.pytorch.ordering import boxed
 from topoformer.scheduling import Schedule
 
-SEED = 0  # of the random numbers that a program draws
-
 
 class StorageRun(NamedTuple):
     """What one run of a program kept in storages, and what it took from the allocator."""
@@ -177,7 +175,6 @@ def storage_run(program: fx.GraphModule, inputs: Sequence[Any], *, donated: Coll
     devices = sorted({tensor.device.index for tensor in _tensors([kept, values]) if tensor.is_cuda})
     device = f"cuda:{devices[0]}" if devices else "cpu"
     with torch.random.fork_rng(devices=devices), torch.no_grad():
-        torch.manual_seed(SEED)
         peak = measure_peak(call, values, device=device)
     return StorageRun(probe.steps, peak.requested_bytes, tree_leaves(peak.result))
 

@@ -408,3 +408,36 @@ def test_a_compiled_function_that_is_written_to_a_file(tmp_path, log):
         again = torch.compiler.load_compiled_function(file)
     assert torch.equal(again(x), (x.sin() * 2).sum())
     assert len(schedules(log)) == 1
+
+
+def rewritten(function, **options):
+    return torch.compile(function, backend="topoformer", options={"cache": False, "rewrite": True}, **options)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_rewritten_programs_give_the_same_bits(name):
+    wanted, _ = seen(PROGRAMS[name], partial(torch.compile, backend="aot_eager"))
+    got, _ = seen(PROGRAMS[name], rewritten)
+    assert got == wanted
+
+
+def test_rewriting_lowers_peaks_that_no_order_can_lower(log):
+    def layers():
+        return nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 8, 3, padding=1), nn.SiLU())
+
+    torch.manual_seed(0)
+    net, x = layers(), torch.randn(2, 8, 16, 16)
+    for compile_ in (compiled, rewritten):
+        compile_(copy.deepcopy(net))(x).sum().backward()
+        torch._dynamo.reset()
+    plain, better = ([s.cost.peak_bytes for s in found] for found in (schedules(log)[:2], schedules(log)[2:]))
+    assert better[1] < plain[1] == schedules(log)[1].bound_bytes
+    assert better[0] <= plain[0]
+
+
+def test_programs_with_symbolic_sizes_are_not_rewritten(log):
+    function = rewritten(lambda x: (x.exp() * 2).sin() + x, dynamic=True)
+    for rows in (4, 5):
+        x = torch.randn(rows, 3)
+        assert torch.equal(function(x), (x.exp() * 2).sin() + x)
+    assert schedules(log)[0].graph.ops.count("aten.mul.Tensor") == 1

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 import graphs
 import topoformer
@@ -178,6 +179,14 @@ def test_donated_inputs_are_freed_and_others_kept():
     assert given.step_bytes == [4000 + 4004 + 4000, 4004 + 8000, 4004 + 8000]
     assert kept.allocated_bytes - given.allocated_bytes == 4000
     assert torch.equal(kept.outputs[0], given.outputs[0])
+
+
+def test_a_module_of_nested_inputs_is_given_one_value_for_each_placeholder(everything):
+    _, program = everything
+    args, kwargs = program.example_inputs
+    seen = storage_run(program.module(), tree_leaves((args, kwargs)))
+    assert len(seen.outputs) == 3
+    assert len(seen.step_bytes) > 10
 
 
 def test_arguments_of_the_probe():
