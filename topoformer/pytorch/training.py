@@ -72,8 +72,7 @@ def compile_train_step(
         accumulate: number of batches whose mean gradient makes one update; until then it is in ``parameter.grad``.
         max_grad_norm: clip as ``torch.nn.utils.clip_grad_norm_`` does; ``step.grad_norm`` is the norm before.
         max_grad_value: clip as ``torch.nn.utils.clip_grad_value_`` does.
-        scaler: scales the loss, and skips updates that are not finite. It has to see all gradients before any is used,
-            so the update is not part of the program.
+        scaler: scales the loss, skips updates that are not finite; it has to see all gradients before any is used.
         rewrite: besides ordering it, let element-wise operators write into an argument that is done with, and compute
             the two gradients of a convolution one by one. Results are equal bit for bit, peaks lower.
 
