@@ -1,9 +1,11 @@
 """What the tests of our passes inside Inductor have in common."""
 
+import logging
 import random
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -29,3 +31,8 @@ def products(seed: int, calls: int = 20) -> Callable[[Tensor, Tensor], list[Tens
         return values[-3:]
 
     return program
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What our own logger said: PyTorch has others."""
+    return [record for record in caplog.records if record.name == "topoformer"]

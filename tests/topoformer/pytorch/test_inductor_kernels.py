@@ -20,7 +20,7 @@ from torch._inductor.utils import fresh_cache, run_and_get_code
 import graphs
 from graphs import Graph, Order, simulate
 from graphs.cost import OBJECTIVES
-from tests.topoformer.pytorch.inductor_programs import BETTER, KERNELS, OPERANDS, QUICK, products
+from tests.topoformer.pytorch.inductor_programs import BETTER, KERNELS, OPERANDS, QUICK, products, said
 from topoformer.pytorch import inductor_nodes
 from topoformer.pytorch.inductor import inductor_options
 from topoformer.pytorch.inductor_nodes import NodePass, Plan, plan_of
@@ -144,7 +144,7 @@ def shuffled(nodes: list[Any]) -> list[Any]:
 def test_a_training_step(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "topoformer")
     eager, plain = training_step(None), training_step({})
-    assert not caplog.records
+    assert not said(caplog)
     model, before, after = Watch(Model), Watch(estimate), Watch(estimate)
     options = inductor_options(**QUICK)
     [kernels] = options[KERNELS]
@@ -152,14 +152,15 @@ def test_a_training_step(caplog: pytest.LogCaptureFixture) -> None:
     for one, other, third in zip(ours, plain, eager, strict=True):
         torch.testing.assert_close(one, other)
         torch.testing.assert_close(one, third, rtol=1e-4, atol=1e-4)
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [record.getMessage() for record in said(caplog)]
     assert [re.split(r" (?=model_)", line)[0] for line in lines] == ["the program", "Inductor's kernels of"] * 2
-    assert all(
-        re.search(r": \d+ nodes, peak [\d.]+ KiB -> [\d.]+ KiB \(optimal\), auto, \d\.\d\d s$", line) for line in lines
-    )
+    numbers = r": \d+ nodes, peak [\d.]+ KiB -> [\d.]+ KiB \(optimal\), auto, [\d.]+ s$"
+    assert all(re.search(numbers, line) for line in lines)
     assert [a < b for a, b in zip(after.seen, before.seen, strict=True)] == [True, True]
     for found in model.seen:
-        assert found.ours == found.theirs
+        counted = found.ours[0] - found.theirs[0]
+        assert counted == 0 or torch.__version__ < (2, 13)  # before, outputs were left out of the estimate
+        assert found.ours == [peak + counted for peak in found.theirs]
         assert len(set(found.ours)) > 3
         assert found.legal
         assert found.free
@@ -203,7 +204,7 @@ def test_an_order_that_inductor_finds_worse_is_not_taken(monkeypatch: pytest.Mon
 def test_kernels_that_we_do_not_know_stay_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
     nodes: list[Any] = [object(), object()]
     assert NodePass(Search())(nodes) is nodes
-    [record] = caplog.records
+    [record] = said(caplog)
     assert record.levelname == "WARNING"
     assert "stay in their order" in record.getMessage()
 
@@ -218,7 +219,7 @@ def test_sizes_that_do_not_add_up(monkeypatch: pytest.MonkeyPatch, caplog: pytes
     given, last = Watch(names), Watch(names)
     torch.compile(products(BETTER), options=watched(given, last, NodePass(Search(**QUICK))))(*OPERANDS)
     assert last.seen == given.seen
-    [text] = [record.getMessage() for record in caplog.records if record.name == "topoformer"]
+    [text] = [record.getMessage() for record in said(caplog)]
     assert "is allocated 8 bytes more than are freed" in text
 
 

@@ -214,11 +214,18 @@ def test_one_profiler_at_a_time():
 def test_nothing_is_printed_but_what_others_print(capfd):
     measure_peak(lambda: os.write(2, b"talk\n"))
     assert capfd.readouterr() == ("", "talk\n")
-    lines = [f"line {i}\n" for i in range(3000)]
-    talker = threading.Thread(target=lambda: [os.write(2, line.encode()) for line in lines])
+    lines, enough = [], threading.Event()
+
+    def talk():
+        while not enough.is_set():
+            lines.append(f"line {len(lines)}\n")
+            os.write(2, lines[-1].encode())
+
+    talker = threading.Thread(target=talk)
     talker.start()
-    while talker.is_alive():
+    for _ in range(3):
         measure_peak(floats)
+    enough.set()
     talker.join()
     assert sorted(capfd.readouterr().err.splitlines(keepends=True)) == sorted(lines)
 

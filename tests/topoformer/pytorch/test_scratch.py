@@ -132,6 +132,15 @@ def test_strides_are_the_real_ones(memory):
     assert run.allocated_bytes == graphs.peak_bytes(graph)
 
 
+@pytest.mark.parametrize("view", [torch.conj, lambda x: x.conj().imag])
+def test_values_that_are_conjugate_or_negative_on_reading(view, memory):
+    x = torch.complex(rand(1000), rand(1000))
+    case = traced(lambda x: torch.exp(view(x)), x)  # the kernel makes a copy that is not
+    graph = measure_scratch(case.module, graphs.from_fx(case.module), cache=memory)
+    assert graph.scratch[-1] > 0
+    assert graphs.peak_bytes(graph) == allocated(case, graph, graphs.program_order(graph))
+
+
 def test_the_rest_of_the_graph_stays():
     case = CASES["convolution"]()
     graph = graphs.from_fx(case.module)

@@ -1,0 +1,99 @@
+"""A file that survives the process: a line for every ask and tell, on the disk before it counts."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Journal", "JournalError"]
+
+FORMAT, VERSION = "bayesopt_perm.journal", 1
+
+
+class JournalError(ValueError):
+    """A journal is in use, damaged or of another problem; the text names the file."""
+
+
+class Journal:
+    """JSON lines in ``path``: a header that says which search it belongs to, then entries; one process at a time.
+
+    ``entries`` holds what the file had when it was opened. A last line without its end, which a kill in the middle of
+    a write leaves behind, is cut off: what it said had not counted yet.
+
+    Raises:
+        JournalError: if another process has it open, it is of another search, or a line before the last is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], header: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._lock()
+            lines = self._whole_lines()
+            wanted = {"format": FORMAT, "version": VERSION, **json.loads(json.dumps(header))}
+            if lines:
+                self._compare(lines[0], wanted)
+            else:
+                self.append(wanted)
+                self._sync_folder()
+        except BaseException:
+            os.close(self._file)
+            raise
+        self.entries: list[dict[str, Any]] = lines[1:]
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Write one entry and wait until it is on the disk."""
+        data = (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
+        while data:
+            data = data[os.write(self._file, data) :]
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Let another process have the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise JournalError(f"{self.path}: another process is using this journal") from None
+
+    def _whole_lines(self) -> list[dict[str, Any]]:
+        data = self.path.read_bytes()
+        end = data.rfind(b"\n") + 1
+        if end < len(data):
+            os.ftruncate(self._file, end)
+            os.fsync(self._file)
+        os.lseek(self._file, 0, os.SEEK_END)
+        found = []
+        for number, line in enumerate(data[:end].splitlines(), 1):
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = None
+            if not isinstance(entry, dict):
+                raise JournalError(f"{self.path}: line {number} is not a journal entry")
+            found.append(entry)
+        return found
+
+    def _compare(self, header: dict[str, Any], wanted: dict[str, Any]) -> None:
+        for key, value in wanted.items():
+            if header.get(key) != value:
+                raise JournalError(
+                    f"{self.path}: belongs to another search: '{key}' is {_short(header.get(key))}, not {_short(value)}"
+                )
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # or the name itself may be lost
+        finally:
+            os.close(folder)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:40]}...{text[-15:]}"

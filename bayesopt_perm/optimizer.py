@@ -1,0 +1,242 @@
+"""Bayesian optimisation over permutations, a batch at a time: ask for orders, tell what they gave."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesopt_perm._kernels import Float64Array, Int64Array
+from bayesopt_perm.acquisition import ACQUISITIONS, estimated_optimum
+from bayesopt_perm.batch import BATCH_RULES, Round, pick
+from bayesopt_perm.covariance import NAMES
+from bayesopt_perm.journal import Journal
+from bayesopt_perm.result import Evaluation
+from bayesopt_perm.search import NATURAL_MOVES, Scorer, candidates, every_candidate
+from bayesopt_perm.space import MOVES, PermutationSpace
+from bayesopt_perm.surrogate import Choice, Surrogate, fit
+
+__all__ = ["BayesOpt"]
+
+SMALL = 3000  # members of a space that are all scored rather than searched
+
+
+class BayesOpt:
+    """Minimises an objective over ``space`` with few evaluations, several at once.
+
+    ``orders = opt.ask()`` gives int64[batch_size, n] orders to evaluate, ``opt.tell(orders, values)`` takes float64
+    values; NaN, infinity or None means that the evaluation failed. Orders may be told in any number and sequence, also
+    ones never asked for; those asked for and not told are ``pending`` and count for the next ask. The first ``initial``
+    orders are random. What is asked depends on the seed and on what was asked and told before, on nothing else.
+
+    Args:
+        kernel: "auto", a name of ``bayesopt_perm.covariance.NAMES``, several of them (the likeliest is used), or a
+            gpytorch kernel.
+        acquisition: "logei", "ei", "ucb" or "est".
+        batch: a key of ``bayesopt_perm.batch.BATCH_RULES``.
+        moves: names of moves for the search inside a round; "auto" takes those that suit the kernel chosen.
+        journal: a file that makes the search survive the process; opened again, it goes on where it stopped.
+
+    Raises:
+        ValueError: if an argument is not as above, or the space has fewer members than a batch.
+        JournalError: if the journal is in use, damaged or of another search.
+    """
+
+    def __init__(
+        self,
+        space: PermutationSpace,
+        *,
+        batch_size: int = 5,
+        seed: int = 0,
+        initial: int = 30,
+        kernel: str | Sequence[str] | Any = "auto",
+        acquisition: str = "logei",
+        batch: str = "law",
+        moves: str | Sequence[str] = "auto",
+        journal: str | os.PathLike[str] | None = None,
+    ) -> None:
+        _known("acquisition", acquisition, ACQUISITIONS)
+        _known("batch", batch, BATCH_RULES)
+        for move in () if moves == "auto" else moves:
+            _known("moves", move, MOVES)
+        for name in [kernel] if isinstance(kernel, str) else kernel if isinstance(kernel, Sequence) else []:
+            _known("kernel", name, ["auto", *NAMES])
+        for name, number, least in (("batch_size", batch_size, 1), ("initial", initial, 2), ("seed", seed, 0)):
+            if number < least:
+                raise ValueError(f"'{name}' must be at least {least} (got {number})")
+        members = space.count(at_most=max(batch_size, SMALL) + 1)
+        if batch_size > members:
+            raise ValueError(f"'batch_size' is {batch_size}, but the space has only {members} members")
+        self.space, self.batch_size, self.seed = space, batch_size, seed
+        self.initial = min(initial, members)
+        self.kernel, self.acquisition, self.batch, self.moves = kernel, acquisition, batch, moves
+        self.history: list[Evaluation] = []
+        self.choice: Choice | None = None
+        self._small = members <= SMALL
+        self._asks = 0
+        self._given = 0  # orders asked for or told so far: the next one's number
+        self._pending: dict[bytes, tuple[int, Int64Array]] = {}
+        self._numbers: list[int] = []  # of each evaluation; the surrogate takes them in this order, whoever is first
+        self._journal = None
+        if journal is not None:
+            self._journal = Journal(journal, self._header())
+            for entry in self._journal.entries:
+                self._replay(entry)
+
+    @property
+    def pending(self) -> Int64Array:
+        """Orders asked for and not told yet, int64[p, n], as they were asked."""
+        return np.array([order for _, order in self._pending.values()], np.int64).reshape(-1, self.space.n)
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The evaluation with the lowest value, None before the first success."""
+        good = [evaluation for evaluation in self.history if evaluation.failure is None]
+        return min(good, key=lambda evaluation: evaluation.value, default=None)
+
+    def ask(self, count: int | None = None) -> Int64Array:
+        """At most ``count`` (default: the batch size) new orders, int64[b, n]; none once every member was asked for.
+
+        Until ``initial`` orders were asked for they are random, and never more than are left of those.
+
+        Raises:
+            ValueError: if ``count`` is not positive.
+        """
+        count = self.batch_size if count is None else count
+        if count < 1:
+            raise ValueError(f"'count' must be at least 1 (got {count})")
+        rng = np.random.default_rng([self.seed, self._asks])
+        values = self._values()
+        known = len(self.history) + len(self._pending)
+        if known < self.initial or not np.isfinite(values).any():
+            orders = self._random(min(count, self.initial - known) if known < self.initial else count, rng)
+        else:
+            orders = self._round(values, count, rng)
+        choice = asdict(self.choice) if self.choice else None
+        self._write({"ask": self._asks, "orders": orders.tolist(), "choice": choice})
+        self._asked(orders)
+        return orders
+
+    def tell(self, orders: ArrayLike, values: ArrayLike, failures: Sequence[str | None] | None = None) -> None:
+        """Take the ``values`` (float64[b]) of ``orders`` (int64[b, n]); ``failures`` may say why one has none.
+
+        Raises:
+            ValueError: if an order is not a member of the space or the numbers of the two differ.
+        """
+        rows = self.space.check(orders)
+        numbers = np.asarray(values, np.float64).reshape(-1)  # None becomes NaN
+        if len(numbers) != len(rows) or (failures is not None and len(failures) != len(rows)):
+            raise ValueError(f"{len(rows)} orders need as many values (got {len(numbers)})")
+        reasons: list[str | None] = list(failures) if failures is not None else [None] * len(rows)
+        for index, value in enumerate(numbers):
+            if not math.isfinite(value):
+                numbers[index], reasons[index] = math.nan, reasons[index] or f"the value is {value}"
+        written = [None if math.isnan(value) else value for value in numbers.tolist()]
+        self._write({"tell": rows.tolist(), "values": written, "failures": reasons})
+        self._told(rows, numbers, reasons)
+
+    def surrogate(self) -> Surrogate:
+        """The model of what was told so far; failures count as the worst value seen, which keeps the search away.
+
+        Raises:
+            ValueError: if nothing was told yet, or all of it failed.
+        """
+        values = self._values()
+        if not np.isfinite(values).any():
+            raise ValueError("a surrogate needs at least one evaluation that gave a value")
+        values = np.where(np.isnan(values), np.nanmax(values), values)
+        ranked = np.argsort(self._numbers, kind="stable")
+        orders = np.array([self.history[index].order for index in ranked])
+        return fit(orders, values[ranked], self.kernel, self.choice)
+
+    def close(self) -> None:
+        """Let another process have the journal."""
+        if self._journal:
+            self._journal.close()
+
+    def _values(self) -> Float64Array:
+        return np.array([evaluation.value for evaluation in self.history], np.float64)
+
+    def _seen(self) -> set[bytes]:
+        return {evaluation.order.tobytes() for evaluation in self.history} | set(self._pending)
+
+    def _random(self, count: int, rng: np.random.Generator) -> Int64Array:
+        seen = self._seen()
+        if self._small:
+            rest = [order for order in self.space if order.tobytes() not in seen]
+            chosen = rng.permutation(len(rest))[:count]
+            return np.array([rest[index] for index in chosen], np.int64).reshape(-1, self.space.n)
+        found: dict[bytes, Int64Array] = {}
+        while len(found) < count:
+            for order in self.space.sample(count - len(found), rng):
+                if order.tobytes() not in seen:
+                    found[order.tobytes()] = order
+        return np.array(list(found.values()))
+
+    def _round(self, values: Float64Array, count: int, rng: np.random.Generator) -> Int64Array:
+        told = self.surrogate()
+        self.choice = told.choice
+        model = told.pending(self.pending)
+        best = (float(np.nanmin(values)) - model.center) / model.spread
+        scorer = Scorer(model, ACQUISITIONS[self.acquisition], best)
+        if self.acquisition == "est":
+            around = scorer(
+                np.concatenate([self.space.sample(500 if not self.space.precedence else 10, rng), told.orders])
+            )
+            scorer = Scorer(model, scorer.acquisition, estimated_optimum(around.mean, around.sd, best))
+        if self._small:
+            found = every_candidate(scorer, self.space, self._seen())
+        else:
+            found = candidates(scorer, self.space, self._moves(), self._seen(), rng)
+        return pick(self.batch, Round(model, found, self.acquisition, best, rng), count)
+
+    def _moves(self) -> Sequence[str]:
+        if self.moves == "auto":
+            return NATURAL_MOVES[self.choice.kernel] if self.choice else ("swap", "insert")
+        return [self.moves] if isinstance(self.moves, str) else self.moves
+
+    def _header(self) -> dict[str, Any]:
+        kernel = self.kernel if isinstance(self.kernel, str | Sequence) else type(self.kernel).__name__
+        return {
+            "n": self.space.n,
+            "precedence": self.space.precedence,
+            "seed": self.seed,
+            "initial": self.initial,
+            "kernel": kernel,
+            "acquisition": self.acquisition,
+            "batch": self.batch,
+            "moves": self.moves,
+        }
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        if self._journal:
+            self._journal.append(entry)
+
+    def _replay(self, entry: dict[str, Any]) -> None:
+        if "ask" in entry:
+            self.choice = Choice(**entry["choice"]) if entry["choice"] else None
+            self._asked(np.array(entry["orders"], np.int64).reshape(-1, self.space.n))
+        else:
+            values = np.array(entry["values"], np.float64)
+            self._told(np.array(entry["tell"], np.int64).reshape(-1, self.space.n), values, entry["failures"])
+
+    def _asked(self, orders: Int64Array) -> None:
+        self._asks += 1
+        for order in orders:
+            self._pending[order.tobytes()] = (self._given, order)
+            self._given += 1
+
+    def _told(self, orders: Int64Array, values: Float64Array, failures: Sequence[str | None]) -> None:
+        for order, value, failure in zip(orders, values.tolist(), failures, strict=True):
+            number, _ = self._pending.pop(order.tobytes(), (self._given, order))
+            self._given += number == self._given
+            self.history.append(Evaluation(order, value, failure))
+            self._numbers.append(number)
+
+
+def _known(argument: str, name: str, choices: Any) -> None:
+    if name not in choices:
+        raise ValueError(f"unknown '{argument}' {name!r} (known: {', '.join(choices)})")

@@ -1,0 +1,149 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bayesopt_perm import BayesOpt, JournalError, PermutationSpace, minimize
+from bayesopt_perm.journal import Journal
+from bayesopt_perm.problems import random_flow_shop
+
+ROOT = Path(__file__).parents[2]
+KILLS = 3
+PROBLEM = random_flow_shop(9, 3, seed=1)
+OPTIONS = {"batch_size": 4, "initial": 8, "seed": 5}
+
+
+def rounds(opt, count):
+    for _ in range(count):
+        batch = opt.ask()
+        opt.tell(batch, PROBLEM.evaluate(batch))
+
+
+def told(history):
+    return [(evaluation.order.tolist(), evaluation.value) for evaluation in history]
+
+
+@pytest.mark.parametrize("stopped", [0, 1, 2, 3, 5])
+def test_a_search_goes_on_where_it_stopped(tmp_path, stopped):
+    whole = BayesOpt(PROBLEM.space, **OPTIONS)
+    rounds(whole, 7)
+    first = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    rounds(first, stopped)
+    first.close()
+    second = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    rounds(second, 7 - stopped)
+    second.close()
+    assert told(second.history) == told(whole.history)
+
+
+def test_whatever_line_is_torn_the_same_evaluations_follow(tmp_path):
+    path = tmp_path / "j"
+    wanted = minimize(PROBLEM, 9, budget=20, journal=path, **OPTIONS)
+    data = path.read_bytes()
+    rng = random.Random(0)
+    for cut in sorted({1, len(data) - 1, *(rng.randrange(len(data)) for _ in range(12))}):
+        path.write_bytes(data[:cut])
+        counted = []
+        found = minimize(lambda order: counted.append(order) or PROBLEM(order), 9, budget=20, journal=path, **OPTIONS)  # noqa: B023
+        assert told(found.history) == told(wanted.history), cut
+        known = sum(line.startswith(b'{"tell"') for line in data[:cut].split(b"\n")[:-1])
+        assert len(counted) == 20 - known, cut
+        assert path.read_bytes() == data, cut
+
+
+SEARCH = """
+import sys, time
+from bayesopt_perm import minimize
+from bayesopt_perm.problems import random_flow_shop
+problem = random_flow_shop(9, 3, seed=1)
+def f(order):
+    with open(sys.argv[2], "a") as log:
+        log.write(".")
+    time.sleep(0.005)
+    return problem(order)
+print("ready", flush=True)
+minimize(f, 9, budget=60, batch_size=4, initial=8, seed=5, journal=sys.argv[1])
+print("done", flush=True)
+"""
+
+
+def test_killed_at_any_moment_nothing_is_lost_and_nothing_counted_twice(tmp_path):
+    """Several kills in a row; each start goes on with what the one before left."""
+    journal, log, rng = tmp_path / "j", tmp_path / "log", random.Random(1)
+    kills = 0
+    for _ in range(40):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SEARCH, journal, log], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        process.stdout.readline()
+        time.sleep(rng.uniform(0.05, 0.5) if kills < KILLS else 0)
+        if kills < KILLS:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += process.wait() == -signal.SIGKILL
+            process.stdout.close()
+        else:
+            assert process.communicate()[0] == "done\n"
+            break
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    tells = [entry["tell"][0] for entry in lines if "tell" in entry]
+    assert len(tells) == 60 == len({tuple(order) for order in tells})
+    wanted = minimize(PROBLEM, 9, budget=60, **OPTIONS)
+    assert [evaluation.order.tolist() for evaluation in wanted.history] == tells
+    assert 60 <= len(log.read_text()) <= 60 + kills  # a kill repeats at most the evaluation that it cut short
+
+
+def test_two_processes_on_one_journal_are_refused(tmp_path):
+    opt = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    code = "import sys; from bayesopt_perm import *; BayesOpt(PermutationSpace(9), seed=5, journal=sys.argv[1])"
+    other = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "j"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert other.returncode == 1
+    assert other.stderr.splitlines()[-1].endswith(f"{tmp_path / 'j'}: another process is using this journal")
+    opt.close()
+    BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS).close()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"space": PermutationSpace(8)}, "'n' is 9, not 8"),
+        ({"space": PermutationSpace(9, [(0, 1)])}, "'precedence' is [], not [[0, 1]]"),
+        ({"seed": 6}, "'seed' is 5, not 6"),
+        ({"kernel": "mallows"}, '\'kernel\' is "auto", not "mallows"'),
+    ],
+)
+def test_a_journal_of_another_search_is_refused(tmp_path, change, message):
+    path = tmp_path / "j"
+    BayesOpt(PROBLEM.space, journal=path, **OPTIONS).close()
+    before = path.read_bytes()
+    with pytest.raises(JournalError) as caught:
+        BayesOpt(**{"space": PROBLEM.space, "journal": path, **OPTIONS, **change})
+    assert str(caught.value) == f"{path}: belongs to another search: {message}"
+    assert path.read_bytes() == before
+    BayesOpt(PROBLEM.space, journal=path, **OPTIONS).close()  # the lock was let go
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[1]", '{"format": 3}'])
+def test_a_file_that_is_no_journal_is_refused(tmp_path, line):
+    (tmp_path / "j").write_text(line + "\n")
+    with pytest.raises(JournalError, match=str(tmp_path / "j")):
+        Journal(tmp_path / "j", {})
+
+
+def test_values_and_failures_come_back_exactly(tmp_path):
+    opt = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    batch = opt.ask()
+    values = [0.1 + 0.2, 1e-300, np.nan, 5.0]
+    opt.tell(batch, values, [None, None, "OSError: no device", None])
+    opt.close()
+    again = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    assert [evaluation.value for evaluation in again.history[:2]] == values[:2]
+    assert again.history[2].failure == "OSError: no device"

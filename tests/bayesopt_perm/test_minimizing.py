@@ -1,0 +1,173 @@
+import math
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+from bayesopt_perm import minimize
+from bayesopt_perm.baselines import BASELINES, climb
+from bayesopt_perm.problems import random_flow_shop
+from tests.bayesopt_perm.workers import PROBLEM, DiesOnce
+
+OPTIONS = {"budget": 30, "batch_size": 4, "initial": 8, "seed": 5}
+
+
+def told(result):
+    return [(evaluation.order.tolist(), evaluation.value) for evaluation in result.history]
+
+
+def test_the_result_says_what_was_found():
+    result = minimize(PROBLEM, 9, **OPTIONS)
+    assert result.stopped == "budget"
+    assert len(result.history) == 30
+    assert result.value == PROBLEM(result.order) == min(value for _, value in told(result)) == result.curve[-1]
+    assert (np.diff(result.curve) <= 0).all()
+    assert repr(result) == f"Result(value={result.value:g}, evaluations=30, stopped='budget')"
+
+
+def test_an_executor_changes_nothing_but_who_evaluates():
+    with ThreadPoolExecutor(3) as pool:
+        found = minimize(lambda order: time.sleep(0.002 * order[0]) or PROBLEM(order), 9, executor=pool, **OPTIONS)
+    assert sorted(told(found)) == sorted(told(minimize(PROBLEM, 9, **OPTIONS)))
+
+
+def test_asynchronous_evaluations_never_wait_for_a_slow_one():
+    def f(order):
+        slow = not started
+        started.append(1)
+        while slow and len(started) < 20:
+            time.sleep(0.002)
+        return PROBLEM(order)
+
+    started = []
+    with ThreadPoolExecutor(3) as pool:
+        result = minimize(f, 9, executor=pool, asynchronous=True, **OPTIONS)
+    assert len(result.history) == 30 == len({tuple(order) for order, _ in told(result)})
+
+
+def test_failures_of_every_kind_are_recorded_and_never_fatal():
+    def f(order):
+        if order[0] == 0:
+            raise OSError("no device")
+        return {1: math.nan, 2: -math.inf, 3: "fast", 4: None}.get(int(order[0]), PROBLEM(order))
+
+    result = minimize(f, 9, **{**OPTIONS, "initial": 25})
+    reasons = {int(evaluation.order[0]): evaluation.failure for evaluation in result.history}
+    assert reasons[0] == "OSError: no device"
+    assert reasons[1] == "the value is nan"
+    assert reasons[2] == "the value is -inf"
+    assert reasons[3] == "not a number: 'fast'"
+    assert reasons[4] == "not a number: None"
+    assert reasons[5] is None
+    assert result.value >= 0
+    everything = minimize(lambda order: 1 / 0, 9, **OPTIONS)
+    assert math.isnan(everything.value)
+    with pytest.raises(
+        ValueError, match="no evaluation gave a value \\(the first: ZeroDivisionError: division by zero"
+    ):
+        _ = everything.order
+
+
+def test_an_evaluation_that_takes_too_long_is_left():
+    def f(order):
+        if order[0] == 0:
+            time.sleep(1.0)
+        return PROBLEM(order)
+
+    with ThreadPoolExecutor(8) as pool:
+        result = minimize(f, 9, executor=pool, timeout=0.3, **OPTIONS)
+    late = [evaluation for evaluation in result.history if evaluation.failure]
+    assert {evaluation.failure for evaluation in late} <= {"no value within 0.3 seconds"}
+    assert all(evaluation.order[0] == 0 for evaluation in late)
+    assert late
+    assert len(result.history) == 30
+
+
+def test_each_limit_ends_the_search():
+    assert minimize(PROBLEM, 9, **{**OPTIONS, "target": 1e9}).stopped == "target"
+    start = time.monotonic()
+    slow = minimize(lambda order: time.sleep(0.05) or PROBLEM(order), 9, seconds=0.3, **OPTIONS)
+    assert slow.stopped == "seconds"
+    assert len(slow.history) < 10
+    with ThreadPoolExecutor(2) as pool:
+        assert minimize(lambda o: time.sleep(0.5) or 1.0, 9, seconds=0.1, executor=pool, **OPTIONS).stopped == "seconds"
+    assert time.monotonic() - start < 5
+    small = minimize(lambda order: float(order[0]), 3, budget=50, batch_size=2, initial=2)
+    assert (small.stopped, len(small.history), small.value) == ("every permutation was tried", 6, 0.0)
+
+
+def test_precedence_reaches_the_search():
+    result = minimize(PROBLEM, 9, precedence=[(8, 0), (7, 0)], **OPTIONS)
+    for order, _ in told(result):
+        assert order.index(8) < order.index(0) > order.index(7)
+
+
+def pool():
+    return ProcessPoolExecutor(2, mp_context=get_context("forkserver"))
+
+
+def test_what_a_killed_worker_held_is_evaluated_by_another(tmp_path):
+    options = {**OPTIONS, "budget": 16, "initial": 12}
+    result = minimize(DiesOnce(tmp_path), 9, executor=pool, **options)
+    assert (tmp_path / "died").exists()
+    assert sorted(told(result)) == sorted(told(minimize(PROBLEM, 9, **options)))
+
+
+def test_a_broken_executor_that_nobody_replaces_is_an_error(tmp_path):
+    with pool() as broken, pytest.raises(BrokenProcessPool):
+        minimize(DiesOnce(tmp_path), 9, executor=broken, **{**OPTIONS, "budget": 16, "initial": 12})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: minimize(PROBLEM), "'n', the number of items, is needed"),
+        (lambda: minimize(PROBLEM, 9, budget=20), "'budget' is 20, less than the 30 initial evaluations"),
+        (
+            lambda: minimize(PROBLEM, 9, timeout=1),
+            "'timeout' needs an executor: an evaluation in this thread cannot be left",
+        ),
+        (lambda: climb(PROBLEM, 9, budget=5, initial=6), "'initial' must be from 1 to the budget of 5 (got 6)"),
+        (lambda: climb(PROBLEM, 9, move="turn"), "unknown move 'turn' (known: swap, adjacent, insert, reverse)"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(call, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        call()
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_keeps_to_its_budget_its_seed_and_precedence(name):
+    run = BASELINES[name]
+    pairs = [(8, 0), (7, 0), (1, 2)]
+    result = run(PROBLEM, 9, precedence=pairs, budget=120, initial=10, seed=3)
+    assert len(result.history) == 120
+    for order, value in told(result):
+        assert value == PROBLEM(order)
+        assert all(order.index(u) < order.index(v) for u, v in pairs)
+    assert told(run(PROBLEM, 9, precedence=pairs, budget=120, initial=10, seed=3)) == told(result)
+    assert told(run(PROBLEM, 9, budget=40, initial=10, seed=4)) != told(run(PROBLEM, 9, budget=40, initial=10, seed=5))
+    failing = run(lambda order: 1 / 0 if order[0] % 2 else PROBLEM(order), 9, budget=60, initial=10, seed=3)
+    assert len(failing.history) == 60
+    assert failing.order[0] % 2 == 0
+
+
+@pytest.mark.parametrize("name", ["climb", "anneal", "evolve"])
+def test_a_baseline_that_learns_beats_random_search(name):
+    problem = random_flow_shop(20, 5, seed=873654221)
+    found, random = (
+        np.mean([BASELINES[method](problem, 20, budget=400, seed=seed).value for seed in range(5)])
+        for method in (name, "random")
+    )
+    assert found < random - 20
+
+
+@pytest.mark.parametrize("move", ["swap", "adjacent", "insert", "reverse"])
+def test_a_climber_never_goes_up_and_takes_batches(move):
+    result = climb(PROBLEM, 9, budget=100, batch_size=7, move=move, seed=1)
+    assert len(result.history) == 100
+    assert result.value <= result.curve[29]

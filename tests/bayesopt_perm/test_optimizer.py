@@ -1,0 +1,197 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bayesopt_perm import BayesOpt, PermutationSpace
+from bayesopt_perm.batch import BATCH_RULES
+from bayesopt_perm.kernels import HammingKernel, PositionKernel
+from bayesopt_perm.problems import random_flow_shop, random_traveling_salesman
+
+PROBLEM = random_traveling_salesman(9, seed=1)
+
+
+def played(opt, rounds, problem=PROBLEM):
+    """Batches asked and told, in one array each."""
+    batches = []
+    for _ in range(rounds):
+        batches.append(opt.ask())
+        opt.tell(batches[-1], problem.evaluate(batches[-1]))
+    return batches
+
+
+def same(a, b):
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_importing_the_package_loads_no_botorch_and_minimising_neither():
+    code = (
+        "import sys, bayesopt_perm\n"
+        "assert not {'torch', 'numba', 'botorch', 'gpytorch'} & set(sys.modules)\n"
+        "r = bayesopt_perm.minimize(lambda o: float(o[0]), n=6, budget=20, initial=10, batch_size=5)\n"
+        "assert r.value == 0\n"
+        "assert not {'botorch', 'gpytorch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_the_first_orders_are_random_and_then_come_batches():
+    opt = BayesOpt(PROBLEM.space, batch_size=4, initial=10, seed=1)
+    sizes = [len(batch) for batch in played(opt, 4)]
+    assert sizes == [4, 4, 2, 4]
+    assert len(np.unique([evaluation.order for evaluation in opt.history], axis=0)) == 14
+    assert opt.best.value == min(evaluation.value for evaluation in opt.history)
+
+
+def test_a_seed_fixes_every_batch():
+    first, again, other = (played(BayesOpt(PROBLEM.space, initial=10, seed=seed), 5) for seed in (1, 1, 2))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_it_finds_the_optimum_that_random_search_does_not():
+    best = PROBLEM.evaluate(list(PROBLEM.space.sample(1, 0))).min()
+    space, optimum = PROBLEM.space, None
+    orders = np.array([[0, *order + 1] for order in PermutationSpace(8)])
+    optimum = PROBLEM.evaluate(orders).min()
+    assert best > optimum
+    for seed in range(3):
+        opt = BayesOpt(space, batch_size=5, initial=15, seed=seed)
+        played(opt, 13)
+        assert opt.best.value == pytest.approx(optimum), seed
+        assert PROBLEM.evaluate(space.sample(65, seed)).min() > optimum * 1.03, seed
+
+
+@pytest.mark.parametrize("rule", BATCH_RULES)
+@pytest.mark.parametrize("acquisition", ["logei", "ei", "ucb", "est"])
+def test_every_rule_works_with_every_acquisition(rule, acquisition):
+    opt = BayesOpt(PROBLEM.space, batch_size=3, initial=9, batch=rule, acquisition=acquisition)
+    played(opt, 5)
+    orders = [evaluation.order for evaluation in opt.history]
+    assert len(np.unique(orders, axis=0)) == 15
+
+
+@pytest.mark.parametrize("kernel", ["mallows", ("hamming", "adjacency"), HammingKernel() + PositionKernel()])
+def test_kernels_may_be_named_or_given(kernel):
+    opt = BayesOpt(PermutationSpace(7), batch_size=3, initial=6, kernel=kernel)
+    played(opt, 3, random_flow_shop(7, 3, seed=1))
+    if isinstance(kernel, str | tuple):
+        assert opt.choice.kernel in kernel
+    assert len(opt.history) == 9
+
+
+def test_precedence_is_kept():
+    space = PermutationSpace(9, [(0, 1), (2, 1), (3, 8)])
+    opt = BayesOpt(space, batch_size=4, initial=8)
+    batches = played(opt, 5)
+    space.check(np.concatenate(batches))
+
+
+def test_pending_orders_count_and_are_not_asked_again():
+    opt = BayesOpt(PROBLEM.space, batch_size=3, initial=6)
+    played(opt, 2)
+    first, second = opt.ask(), opt.ask()
+    assert same(opt.pending, np.concatenate([first, second]))
+    assert len(np.unique(np.concatenate([first, second]), axis=0)) == 6
+    opt.tell(second[:2], PROBLEM.evaluate(second[:2]))
+    assert same(opt.pending, np.concatenate([first, second[2:]]))
+
+
+def test_who_is_told_first_does_not_matter():
+    opts = [BayesOpt(PROBLEM.space, batch_size=4, initial=8) for _ in range(2)]
+    for opt, step in zip(opts, (1, -1), strict=True):
+        for _ in range(3):
+            batch = opt.ask()
+            for order in batch[::step]:
+                opt.tell(order, [PROBLEM(order)])
+    assert same(opts[0].ask(), opts[1].ask())
+
+
+def test_failures_are_recorded_and_their_region_is_avoided():
+    problem = random_flow_shop(9, 3, seed=1)
+
+    def fails(order):
+        return order[0] < 4  # nearly half of the space
+
+    def tell(opt, batch):
+        opt.tell(batch, [np.nan if fails(order) else value for order, value in zip(batch, problem.evaluate(batch))])  # noqa: B905
+
+    opt = BayesOpt(problem.space, batch_size=5, initial=20, seed=3)
+    for _ in range(10):
+        tell(opt, opt.ask())
+    failed = [evaluation.failure is not None for evaluation in opt.history]
+    assert [fails(evaluation.order) for evaluation in opt.history] == failed
+    assert np.mean(failed[20:]) < 0.2 < np.mean(failed[:20])
+    assert opt.history[failed.index(True)].failure == "the value is nan"
+
+
+def test_nothing_but_failures_asks_at_random_and_for_nothing_twice():
+    opt = BayesOpt(PermutationSpace(6), batch_size=5, initial=5)
+    for value in (None, np.inf, -np.inf, np.nan):
+        batch = opt.ask()
+        opt.tell(batch, [value] * 5)
+    assert opt.best is None
+    assert len(np.unique([evaluation.order for evaluation in opt.history], axis=0)) == 20
+    with pytest.raises(ValueError, match="needs at least one evaluation that gave a value"):
+        opt.surrogate()
+
+
+def test_a_small_space_is_tried_to_the_end():
+    opt = BayesOpt(PermutationSpace(4, [(0, 1)]), batch_size=5, initial=3)
+    sizes = []
+    while len(batch := opt.ask()):
+        sizes.append(len(batch))
+        opt.tell(batch, np.zeros(len(batch)))  # a constant objective, too
+    assert sum(sizes) == 12 == len(np.unique([evaluation.order for evaluation in opt.history], axis=0))
+    assert len(opt.pending) == 0
+
+
+def test_orders_never_asked_for_may_be_told_also_twice():
+    opt = BayesOpt(PROBLEM.space, batch_size=5, initial=10)
+    orders = PROBLEM.space.sample(12, seed=4)
+    opt.tell(orders, PROBLEM.evaluate(orders))
+    opt.tell(orders[0], [PROBLEM(orders[0]) + 1])
+    assert len(opt.history) == 13
+    assert len(opt.ask()) == 5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: BayesOpt(PermutationSpace(3), batch_size=7), "'batch_size' is 7, but the space has only 6 members"),
+        (lambda: BayesOpt(PermutationSpace(9), batch_size=0), "'batch_size' must be at least 1 (got 0)"),
+        (lambda: BayesOpt(PermutationSpace(9), initial=1), "'initial' must be at least 2 (got 1)"),
+        (lambda: BayesOpt(PermutationSpace(9), seed=-1), "'seed' must be at least 0 (got -1)"),
+        (
+            lambda: BayesOpt(PermutationSpace(9), acquisition="pi"),
+            "unknown 'acquisition' 'pi' (known: logei, ei, ucb, est)",
+        ),
+        (
+            lambda: BayesOpt(PermutationSpace(9), batch="best"),
+            f"unknown 'batch' 'best' (known: {', '.join(BATCH_RULES)})",
+        ),
+        (
+            lambda: BayesOpt(PermutationSpace(9), moves=["turn"]),
+            "unknown 'moves' 'turn' (known: swap, adjacent, insert, reverse)",
+        ),
+        (
+            lambda: BayesOpt(PermutationSpace(9), kernel="rbf"),
+            "unknown 'kernel' 'rbf' (known: auto, hamming, position, mallows, spearman, adjacency, mergesort)",
+        ),
+        (lambda: BayesOpt(PermutationSpace(3), batch_size=2).ask(0), "'count' must be at least 1 (got 0)"),
+        (
+            lambda: BayesOpt(PermutationSpace(3)).tell([[0, 1, 2]], [1.0, 2.0]),
+            "1 orders need as many values (got 2)",
+        ),
+        (
+            lambda: BayesOpt(PermutationSpace(3)).tell([[0, 1, 1]], [1.0]),
+            "order 0 is not a permutation of 0 .. 2: it has the item 1 2 times",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(call, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        call()
+    assert str(caught.value) == message
