@@ -9,6 +9,7 @@ SUITES = {
     "networks": "peak before and after on the networks of graphs.models (the README's table)",
     "certified": "peaks, bounds and seconds on published, fresh, irregular and large graphs",
     "inductor": "peaks and seconds beside PyTorch Inductor's own memory pass",
+    "inductor_hooks": "Inductor's own estimate of peaks under its order and under ours",
     "backend": "our torch.compile backend beside eager and aot_eager: bits, peaks and compile times of 29 models",
     "learned": "gaps and milliseconds of the learned methods, their controls and the unguided beam",
     "curve": "the learning curve of the shipped weights, drawn into bench/results",
