@@ -79,21 +79,18 @@ def apply_move(order: Int64Array, move: int, i: int, j: int, out: Int64Array) ->
 
 
 @njit(cache=True)
-def neighbours(order: Int64Array, move: int, before: BoolArray) -> Int64Array:
-    """Every distinct order one move away that keeps ``before`` (bool[n, n], or empty for none), int64[m, n]."""
-    n = len(order)
-    out = np.empty((n * n, n), np.int64)
+def neighbours(order: Int64Array, move: int, first: Int64Array, second: Int64Array, before: BoolArray) -> Int64Array:
+    """The orders after one move at each pair of places, without those that break ``before``, int64[m, n].
+
+    ``before`` is bool[n, n], or empty for no precedence.
+    """
+    out = np.empty((len(first), len(order)), np.int64)
     count = 0
-    for i in range(n):
-        first = 0 if move == INSERT else i + 1
-        last = min(n, i + 2) if move == ADJACENT else n
-        for j in range(first, last):
-            if j == i or (move == INSERT and j == i - 1):  # i to i - 1 is i - 1 to i once more
-                continue
-            if allowed(order, move, i, j, before):
-                apply_move(order, move, i, j, out[count])
-                count += 1
-    return out[:count].copy()
+    for pair in range(len(first)):
+        if allowed(order, move, first[pair], second[pair], before):
+            apply_move(order, move, first[pair], second[pair], out[count])
+            count += 1
+    return out[:count]
 
 
 @njit(cache=True)

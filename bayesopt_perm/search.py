@@ -21,7 +21,9 @@ NATURAL_MOVES = {
     "mergesort": ("insert", "swap"),
 }
 EXACT = 24  # neighbours whose standard deviation is worked out; the others are known to be worth less, or nearly
-MOST_NEIGHBOURS = 1200  # of a step; beyond that a random part, so that a step at n = 200 costs what one at n = 35 does
+MOST_NEIGHBOURS = (
+    2000  # of a step, for all moves; of more a random part, or n = 200 would take 20 times what n = 45 does
+)
 MOST_STEPS = 12
 MOST_KEPT = 1000
 BEST_STARTS, DRAWN_STARTS, DRAWN = 8, 4, 500
@@ -114,5 +116,4 @@ def candidates(
 def _neighbours(
     space: PermutationSpace, order: Int64Array, moves: Sequence[str], rng: np.random.Generator
 ) -> Int64Array:
-    found = np.concatenate([space.neighbours(order, move) for move in moves])
-    return found if len(found) <= MOST_NEIGHBOURS else rng.choice(found, MOST_NEIGHBOURS, replace=False)
+    return np.concatenate([space.neighbours(order, move, MOST_NEIGHBOURS // len(moves), rng) for move in moves])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -122,16 +122,24 @@ class PermutationSpace:
             _kernels.walk(order, self.before, places)
         return orders.astype(np.int64)
 
-    def neighbours(self, order: ArrayLike, move: str) -> Int64Array:
+    def neighbours(
+        self, order: ArrayLike, move: str, at_most: int | None = None, seed: int | np.random.Generator = 0
+    ) -> Int64Array:
         """Every distinct member one move from ``order`` (int64[n]), int64[m, n]; ``order`` itself is not among them.
 
         Moves: ``swap`` any two items, ``adjacent`` two in a row, ``insert`` one item at another place, ``reverse`` a
-        stretch. Without precedence there are n(n-1)/2, n-1, (n-1)^2 and n(n-1)/2 of them.
+        stretch. Without precedence there are n(n-1)/2, n-1, (n-1)^2 and n(n-1)/2 of them; of more than ``at_most`` a
+        random part is tried.
 
         Raises:
             ValueError: if the move is unknown or ``order`` is not a member.
         """
-        found: Int64Array = _kernels.neighbours(self.check(order)[0], _move(move), self.before)
+        kind, (row,) = _move(move), self.check(order)
+        first, second = _places(self.n, kind)
+        if at_most is not None and len(first) > at_most:
+            some = np.random.default_rng(seed).choice(len(first), at_most, replace=False, shuffle=False)
+            first, second = first[some], second[some]
+        found: Int64Array = _kernels.neighbours(row, kind, first, second, self.before)
         return found
 
     def distance(self, a: ArrayLike, b: ArrayLike, name: str = "kendall") -> Int64Array:
@@ -183,6 +191,19 @@ def _move(name: str) -> int:
     if name not in MOVES:
         raise ValueError(f"unknown move '{name}' (known: {', '.join(MOVES)})")
     return MOVES[name]
+
+
+@lru_cache(maxsize=16)
+def _places(n: int, move: int) -> tuple[Int64Array, Int64Array]:
+    """The pairs of places at which a move gives distinct orders, int64[m] each."""
+    i, j = (part.ravel() for part in np.indices((n, n)))
+    if move == _kernels.INSERT:
+        keep = (j != i) & (j != i - 1)  # i to i - 1 is i - 1 to i once more
+    elif move == _kernels.ADJACENT:
+        keep = j == i + 1
+    else:
+        keep = j > i
+    return i[keep].astype(np.int64), j[keep].astype(np.int64)
 
 
 def _why_no_permutation(row: Int64Array, index: int) -> str:

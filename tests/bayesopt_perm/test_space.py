@@ -68,6 +68,16 @@ def test_neighbours_are_what_the_move_says_and_precedence_allows(pairs, move):
         assert set(found) == moved(order, move) & legal
 
 
+def test_a_part_of_the_neighbours_is_drawn_from_all_of_them():
+    space, order = PermutationSpace(12, [(0, 1), (2, 5)]), np.arange(12)
+    for move in MOVES:
+        whole = {tuple(row) for row in space.neighbours(order, move).tolist()}
+        parts = [[tuple(row) for row in space.neighbours(order, move, 30, seed).tolist()] for seed in range(60)]
+        assert all(len(part) == len(set(part)) <= 30 for part in parts)
+        assert set().union(*parts) == whole
+    assert np.array_equal(space.neighbours(order, "swap", 500), space.neighbours(order, "swap"))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 9), st.data())
 def test_neighbours_keep_random_relations(n, data):
