@@ -6,7 +6,6 @@ And its mutants: each rule of the capture, taken away, makes some case break the
 from collections.abc import Callable, Iterator
 
 import pytest
-import torch
 
 import graphs
 from graphs import fx, fx_inputs, fx_kernels, fx_operators, fx_order, fx_trace
@@ -14,13 +13,7 @@ from tests.reality import disagreements
 from tests.reality_cases import CASES
 from tests.reality_programs import random_program
 
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums in one order: bitwise equality is about our order, not the kernels' threads
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -13,13 +13,7 @@ from tests.topoformer.pytorch.stepping import bits
 from topoformer.pytorch.measure import measure_peak
 from topoformer.schedulers.list_scheduling import random
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def compiled(given, model, **options):

@@ -61,6 +61,18 @@ def _as_said(measured: "Measured") -> str:
     return "; ".join(wrong) or f"{' and '.join(name for name, _, _ in rows)} as predicted"
 
 
+def schedule_line(result: Schedule) -> str:
+    """Nodes, peak before and after, lower bound, method and seconds in one line, for a log."""
+    before, after, bound = (
+        format_bytes(size) for size in (result.program_cost.peak_bytes, result.cost.peak_bytes, result.bound_bytes)
+    )
+    proof = "optimal" if result.proven_optimal else f"bound {bound}"
+    return (
+        f"{result.graph.name}: {count(result.graph.n, 'node')}, peak {before} -> {after}, {proof}, "
+        f"{result.method}, {result.search_seconds:.2f} s{', from the cache' if result.cached else ''}"
+    )
+
+
 def count(number: int, what: str) -> str:
     """'1 node', '1,482 tensors'."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -18,12 +18,7 @@ from tests.reality_programs import random_program
 aten = torch.ops.aten
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def changed(before: fx.GraphModule, after: fx.GraphModule) -> list[str]:

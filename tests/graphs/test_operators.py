@@ -149,12 +149,7 @@ def disagreeing(op: Any, dtypes: tuple[torch.dtype, ...], samples: int, device: 
     ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)

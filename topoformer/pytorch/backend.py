@@ -17,12 +17,11 @@ from graphs import Graph, Kind, peak_bytes
 from graphs.errors import UnsupportedOp, unknown_name
 from graphs.fx import apply_order
 from graphs.fx_inputs import storage_key
-from graphs.units import format_bytes
 from topoformer.cache import ScheduleCache
 from topoformer.outcome import Outcome
 from topoformer.pytorch.ordering import Boxed, Search, boxed, graph_of, rewritten
-from topoformer.scheduling import MemoryLimitError, Schedule, Scheduler, scheduler_named
-from topoformer.text import count
+from topoformer.scheduling import MemoryLimitError, Schedule, Scheduler
+from topoformer.text import schedule_line
 
 LOG = logging.getLogger("topoformer")
 SECONDS = 5.0  # for the search of each graph: a model has several, and someone waits
@@ -84,10 +83,7 @@ def _search(mode: str | None, options: Mapping[str, Any]) -> Search:
     if unknown := next((name for name in options if name not in OPTIONS), None):
         raise ValueError(unknown_name("option", unknown, OPTIONS))
     search = Search(**{"seconds": SECONDS, **options, "cache": _cache(options.get("cache", True))})
-    if isinstance(search.method, str):
-        scheduler_named(search.method)
-    nothing = Graph.build("options", [], [], [], [])
-    replace(search, method="program", cache=None).schedule(nothing)  # raises what they do
+    search.check()
     return search
 
 
@@ -159,7 +155,7 @@ class _Compilers:
             return _call(module)
         if found.interrupted:
             raise KeyboardInterrupt  # the search ends early at one, but here it was meant for the user's program
-        LOG.info("%s", _line(found), extra={"schedule": found})
+        LOG.info("%s", schedule_line(found), extra={"schedule": found})
         return _call(better)
 
 
@@ -220,16 +216,6 @@ def _with_freed(graph: Graph, maybe: Collection[str]) -> Graph:
         if kind[tensor] == Kind.INPUT and name in maybe and len(graph.readers.row(tensor)):
             kind[tensor] = Kind.DONATED
     return replace(graph, kind=kind)
-
-
-def _line(found: Schedule) -> str:
-    """What people want to know of a graph, in one line."""
-    before, after = (format_bytes(cost.peak_bytes) for cost in (found.program_cost, found.cost))
-    bound = "optimal" if found.proven_optimal else f"bound {format_bytes(found.bound_bytes)}"
-    return (
-        f"{found.graph.name}: {count(found.graph.n, 'node')}, peak {before} -> {after}, {bound}, "
-        f"{found.method}, {found.search_seconds:.2f} s{', from the cache' if found.cached else ''}"
-    )
 
 
 def _name(role: str) -> str:

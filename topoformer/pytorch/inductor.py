@@ -16,11 +16,11 @@ import torch
 from torch import fx
 from torch._inductor.custom_graph_pass import CustomGraphPass
 
-from graphs import Graph
 from graphs.errors import UnsupportedOp
-from topoformer.pytorch.inductor_nodes import NodePass, one_line, program_name, source_digest
+from topoformer.pytorch.inductor_nodes import NodePass, program_name, source_digest
 from topoformer.pytorch.ordering import Search, ordered
-from topoformer.scheduling import Scheduler, schedule, scheduler_named
+from topoformer.scheduling import Scheduler
+from topoformer.text import schedule_line
 
 LOG = logging.getLogger("topoformer")
 # Arguments with these names an Inductor program never frees: torch._inductor.utils.is_nonfreeable_buffers.
@@ -54,7 +54,7 @@ class GraphPass(CustomGraphPass):
             return
         little = found.schedule.ratio > 1 - WORTHWHILE
         kept = ", too little to change the order" if little and found.schedule.ratio < 1 else ""
-        LOG.info("the program %s%s", one_line(found.schedule), kept)
+        LOG.info("the program %s%s", schedule_line(found.schedule), kept)
         if little:
             return
         node_of = {node.name: node for node in graph.nodes}
@@ -139,11 +139,9 @@ def inductor_options(
 
 
 def _search(method: str | Scheduler, seconds: float, seed: int, steps: int | None) -> Search:
-    if isinstance(method, str):
-        scheduler_named(method)
-    nothing = Graph.build("options", [], [], [], [])
-    schedule(nothing, "program", seconds=seconds, seed=seed, steps=steps)  # raises where an option is out of range
-    return Search(method, seconds, seed, steps)
+    search = Search(method, seconds, seed, steps)
+    search.check()
+    return search
 
 
 def _behind(given: Any, ours: GraphPass) -> Any:

@@ -18,10 +18,8 @@ import graphs
 import topoformer
 from graphs import Graph, Kind
 from graphs.errors import UnsupportedOp
-from graphs.units import format_bytes
 from topoformer.pytorch.ordering import Search
-from topoformer.scheduling import Schedule
-from topoformer.text import count
+from topoformer.text import schedule_line
 
 LOG = logging.getLogger("topoformer")
 
@@ -56,7 +54,7 @@ class NodePass:
             return nodes
         found = self.search.schedule(plan.graph)
         picked = [nodes[i] for i in found.order.tolist()]
-        LOG.info("Inductor's kernels of %s", one_line(found))
+        LOG.info("Inductor's kernels of %s", schedule_line(found))
         return picked if plan.estimate(picked) < plan.estimate(nodes) else nodes
 
 
@@ -162,18 +160,6 @@ def program_name() -> str:
     except ImportError:
         return "program"
     return str(get_graph_being_compiled())
-
-
-def one_line(found: Schedule) -> str:
-    """Nodes, peak before and after, lower bound, method and seconds."""
-    before, after, bound = (
-        format_bytes(size) for size in (found.program_cost.peak_bytes, found.cost.peak_bytes, found.bound_bytes)
-    )
-    proof = "optimal" if found.proven_optimal else f"lower bound {bound}"
-    return (
-        f"{found.graph.name}: {count(found.graph.n, 'node')}, peak {before} -> {after} ({proof}), "
-        f"{found.method}, {found.search_seconds:.2f} s"
-    )
 
 
 @cache

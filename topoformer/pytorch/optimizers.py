@@ -25,7 +25,7 @@ class Operands(NamedTuple):
     gradient: fx.Node
     owned: bool  # nothing else lives in the gradient's memory: it may be changed
     state: Mapping[str, fx.Node]
-    number: Mapping[str, fx.Node]  # floats that are arguments of the graph
+    number: Callable[[str], fx.Node]  # by name, a float that is an argument of the graph
     is_complex: bool
 
 
@@ -90,19 +90,19 @@ class SGD:
         number, buffer = on.number, on.state.get("momentum_buffer")
         if group.get("fused"):
             names = ("weight_decay", "momentum", "lr", "dampening")
-            options = {name: number[name] for name in names}
+            options = {name: number(name) for name in names}
             options |= {name: bool(group[name]) for name in ("nesterov", "maximize")}
             buffers = [] if buffer is None else [buffer]
             call(aten._fused_sgd_.default, [on.parameter], [on.gradient], buffers, **options, is_first_step=False)
             return
         gradient = _decayed(call, group, on, decay=group["weight_decay"] != 0)
         if buffer is not None:
-            call(aten.mul_.Scalar, buffer, number["momentum"])
-            call(aten.add_.Tensor, buffer, gradient, alpha=number["undamped"])
+            call(aten.mul_.Scalar, buffer, number("momentum"))
+            call(aten.add_.Tensor, buffer, gradient, alpha=number("undamped"))
             gradient = (
-                call(aten.add.Tensor, gradient, buffer, alpha=number["momentum"]) if group["nesterov"] else buffer
+                call(aten.add.Tensor, gradient, buffer, alpha=number("momentum")) if group["nesterov"] else buffer
             )
-        call(aten.add_.Tensor, on.parameter, gradient, alpha=number["minus_lr"])
+        call(aten.add_.Tensor, on.parameter, gradient, alpha=number("minus_lr"))
 
 
 class Adam:
@@ -161,28 +161,28 @@ class Adam:
         number, decoupled = on.number, group.get("decoupled_weight_decay")
         decay = group["weight_decay"] != 0
         if decay and decoupled:
-            call(aten.mul_.Scalar, on.parameter, number["shrink"])
+            call(aten.mul_.Scalar, on.parameter, number("shrink"))
         gradient = _decayed(call, group, on, decay=decay and not decoupled)
         parameter, state = on.parameter, dict(on.state)
         if on.is_complex:  # moments are those of the real and the imaginary part
             parameter, gradient = (call(aten.view_as_real.default, x) for x in (parameter, gradient))
             state = {name: call(aten.view_as_real.default, x) for name, x in state.items()}
         mean, square = state["exp_avg"], state["exp_avg_sq"]
-        call(aten.lerp_.Scalar, mean, gradient, number["new1"])
-        call(aten.mul_.Scalar, square, number["beta2"])
-        call(aten.addcmul_.default, square, gradient, gradient, value=number["new2"])
+        call(aten.lerp_.Scalar, mean, gradient, number("new1"))
+        call(aten.mul_.Scalar, square, number("beta2"))
+        call(aten.addcmul_.default, square, gradient, gradient, value=number("new2"))
         if group["amsgrad"]:
             most = state["max_exp_avg_sq"]
             call(aten.maximum.out, most, square, out=most)
             square = most
-        spread = call(aten.div_.Scalar, call(aten.sqrt.default, square), number["correction"])
-        call(aten.add_.Scalar, spread, number["eps"])
-        call(aten.addcdiv_.default, parameter, mean, spread, value=number["minus_step_size"])
+        spread = call(aten.div_.Scalar, call(aten.sqrt.default, square), number("correction"))
+        call(aten.add_.Scalar, spread, number("eps"))
+        call(aten.addcdiv_.default, parameter, mean, spread, value=number("minus_step_size"))
 
     def _emit_fused(self, call: Callable[..., fx.Node], group: Group, on: Operands) -> None:
         decoupled = group.get("decoupled_weight_decay")
         kernel = aten._fused_adamw_.default if decoupled else aten._fused_adam_.default
-        options = {name: on.number[name] for name in ("lr", "beta1", "beta2", "weight_decay", "eps")}
+        options = {name: on.number(name) for name in ("lr", "beta1", "beta2", "weight_decay", "eps")}
         options |= {name: bool(group[name]) for name in ("amsgrad", "maximize")}
         state = [[on.state[name]] if name in on.state else [] for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")]
         call(kernel, [on.parameter], [on.gradient], *state, [on.state["step"]], **options)
@@ -195,7 +195,7 @@ def _decayed(call: Callable[..., fx.Node], group: Group, on: Operands, *, decay:
         gradient, owned = call(aten.neg_.default if owned else aten.neg.default, gradient), True
     if decay:
         add = aten.add_.Tensor if owned else aten.add.Tensor
-        gradient = call(add, gradient, on.parameter, alpha=on.number["weight_decay"])
+        gradient = call(add, gradient, on.parameter, alpha=on.number("weight_decay"))
     return gradient
 
 

@@ -1,7 +1,7 @@
 """From a program to the same program in a better order, ready to be called: what all doors have in common."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -9,13 +9,13 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.fx.graph import _BoxedCodeGen
 
-from graphs import Graph, Order
+from graphs import Graph
 from graphs.fx import apply_order, copied, from_fx
 from graphs.fx_fingerprint import as_graph_of, program_fingerprint
 from graphs.fx_reuse import reuse
 from graphs.fx_split import split
 from topoformer.cache import ScheduleCache
-from topoformer.scheduling import Schedule, Scheduler, schedule
+from topoformer.scheduling import Schedule, Scheduler, schedule, scheduler_named
 
 Boxed = Callable[[list[Any]], Any]  # takes its arguments in a list, empties it, and so can free them
 
@@ -32,6 +32,12 @@ class Search:
     rewrite: bool = False  # whether calls may be changed too, as :func:`rewritten` does
     # where an answer came from does not matter: searches that differ in this only are equal, and print alike
     cache: ScheduleCache | None = field(default=None, compare=False, repr=False)
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError, as a search would, where an option is unknown or out of range."""
+        if isinstance(self.method, str):
+            scheduler_named(self.method)
+        replace(self, method="program", cache=None).schedule(Graph.build("options", [], [], [], []))
 
     def schedule(self, graph: Graph) -> Schedule:
         """A schedule of ``graph``; raises what :func:`topoformer.schedule` does."""
@@ -117,11 +123,6 @@ def graph_of(
         graph = from_fx(program, name=name, weights=weights, donated=donated)
         cache.keep_graph(key, graph)
     return graph
-
-
-def in_order(module: fx.GraphModule, order: Order) -> Boxed:
-    """``module`` in ``order``, as a boxed call."""
-    return boxed(apply_order(module, order))
 
 
 def boxed(module: fx.GraphModule) -> Boxed:

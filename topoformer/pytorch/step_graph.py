@@ -1,8 +1,9 @@
 """Append to a graph of gradients what happens to them: accumulation, clipping, the optimiser's update."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -107,9 +108,9 @@ class StepGraph:
             for name in rule.state_names(member.group):
                 tensors[name] = self._argument(f"{name}_of_{self.given.parameters[i].name}", states[i][name])
                 self.slots.append(Slot("state", i, name))
-            numbers = _Numbers(self, member.cohort)
+            number = partial(self.number, member.cohort)
             complex_ = self.given.values[i].is_complex()
-            on = Operands(self.given.parameters[i], gradient, self.owned[i], tensors, numbers, complex_)
+            on = Operands(self.given.parameters[i], gradient, self.owned[i], tensors, number, complex_)
             rule.emit(self.call, member.group, on)
 
     def finish(self, *, with_gradients: bool = False) -> fx.GraphModule:
@@ -133,22 +134,6 @@ class StepGraph:
             self.last = self.graph.placeholder(self.graph._graph_namespace.create_name(name, None))
         self.last.meta["val"] = value
         return self.last
-
-
-class _Numbers(Mapping[str, fx.Node]):
-    """The floats of one cohort, which become arguments of the graph when they are asked for."""
-
-    def __init__(self, graph: StepGraph, cohort: int) -> None:
-        self.graph, self.cohort = graph, cohort
-
-    def __getitem__(self, name: str) -> fx.Node:
-        return self.graph.number(self.cohort, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for cohort, name in self.graph.numbers if cohort == self.cohort)
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
 
 
 def _owned(given: Gradients) -> list[bool]:

@@ -22,6 +22,7 @@ from topoformer.pytorch.step_capture import Objective, capture_gradients
 from topoformer.pytorch.step_graph import Clipping, Slot, StepGraph
 from topoformer.pytorch.step_state import Trained, form_of, no_autocast
 from topoformer.scheduling import Schedule, Scheduler
+from topoformer.text import schedule_line
 
 LOG = logging.getLogger("topoformer")
 MOST_PLANS = 16  # of one step: captured for other shapes, modes and options
@@ -259,6 +260,7 @@ class TrainStep:
         values = dict(zip(names, (node.meta["val"] for node in module.graph.find_nodes(op="placeholder")), strict=True))
         tail = names[len(names) - len(graph.slots) :]
         forms = [form_of(values[name]) for name, slot in zip(tail, graph.slots, strict=True) if slot.kind == "state"]
+        LOG.info("%s", schedule_line(found.schedule))
         return _Plan(boxed(found.module), found, graph.slots, there, self._cohorts(there), forms, returns)
 
     def _log_reason(self) -> None:

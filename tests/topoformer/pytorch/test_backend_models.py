@@ -3,7 +3,6 @@
 import gc
 
 import pytest
-import torch
 
 from bench.backend import close, run, same
 from bench.tiny import HUGGING_FACE
@@ -33,12 +32,7 @@ def _little_garbage():
     gc.unfreeze()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(("name", "mode"), MODELS)

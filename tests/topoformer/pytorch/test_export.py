@@ -10,38 +10,19 @@ from torch.utils._pytree import tree_leaves
 
 import graphs
 import topoformer
+from bench.tiny import SMALL
 from graphs.fx_fingerprint import program_fingerprint
 from graphs.models import ZOO
 from tests.reality import Case, contents, run
 from topoformer.cache import ScheduleCache
 from topoformer.cli import main
 
-SMALL = {
-    "randwire_ws": {"nodes": 8, "resolution": 32},
-    "randwire_er": {"nodes": 8, "p": 0.4, "resolution": 32},
-    "randwire_ba": {"nodes": 8, "m": 3, "resolution": 32},
-    "nasnet_a": {"cells": 1, "filters": 48, "resolution": 64},
-    "pnasnet": {"cells": 1, "resolution": 64},
-    "darts": {"layers": 4, "resolution": 64},
-    "amoebanet": {"layers": 4, "resolution": 64},
-    "unet_plus_plus": {"resolution": 64},
-    "hrnet": {"resolution": 64},
-    "bifpn": {"resolution": 128},
-    "lstm": {"steps": 6},
-    "tree_lstm": {"leaves": 12},
-}
-
 
 def bits(value):
     return [contents(leaf) for leaf in tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -17,12 +17,7 @@ from topoformer.pytorch.measure import _without_notices, measure_peak
 N = 4000  # bytes of a tensor of 1,000 floats
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def floats(count=1000):

@@ -13,13 +13,7 @@ import topoformer
 from tests.topoformer.pytorch.stepping import bits, both
 from topoformer.cache import ScheduleCache
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Net(nn.Module):

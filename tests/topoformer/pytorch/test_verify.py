@@ -34,12 +34,7 @@ class Everything(nn.Module):
         return {"sum": self.norm(x) * self.scale + small[0] + small[1] + small[2], "one": extras[0] + 1, "two": 2}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
