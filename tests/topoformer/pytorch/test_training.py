@@ -457,3 +457,11 @@ def test_a_second_start_finds_the_schedule_on_disk(tmp_path):
         found.append(step.schedule)
     assert [one.cached for one in found] == [False, True]
     assert found[0].order.tolist() == found[1].order.tolist()
+
+
+def test_each_capture_is_a_line_in_the_log(caplog):
+    caplog.set_level("INFO", "topoformer")
+    both(made(), F.cross_entropy, OPTIMIZERS["sgd"], [*batches(1), *batches(1, rows=3)])
+    lines = [record.getMessage() for record in caplog.records if record.name == "topoformer"]
+    assert [line.split(":")[0] for line in lines] == ["Net_step", "Net_step"]
+    assert all(", optimal, auto, " in line for line in lines)
