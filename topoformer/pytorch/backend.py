@@ -19,7 +19,7 @@ from graphs.fx import apply_order
 from graphs.fx_inputs import storage_key
 from topoformer.cache import ScheduleCache
 from topoformer.outcome import Outcome
-from topoformer.pytorch.ordering import Boxed, Search, boxed, graph_of, rewritten
+from topoformer.pytorch.ordering import Boxed, Search, boxed, graph_of, rewritten, uninterrupted
 from topoformer.scheduling import MemoryLimitError, Schedule, Scheduler
 from topoformer.text import schedule_line
 
@@ -153,9 +153,7 @@ class _Compilers:
                 raise  # the user's own method
             LOG.warning("%s runs in the order it came in: %s", name, error, exc_info=not known)
             return _call(module)
-        if found.interrupted:
-            raise KeyboardInterrupt  # the search ends early at one, but here it was meant for the user's program
-        LOG.info("%s", schedule_line(found), extra={"schedule": found})
+        LOG.info("%s", schedule_line(uninterrupted(found)), extra={"schedule": found})
         return _call(better)
 
 

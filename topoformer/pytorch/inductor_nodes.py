@@ -18,7 +18,7 @@ import graphs
 import topoformer
 from graphs import Graph, Kind
 from graphs.errors import UnsupportedOp
-from topoformer.pytorch.ordering import Search
+from topoformer.pytorch.ordering import Search, uninterrupted
 from topoformer.text import schedule_line
 
 LOG = logging.getLogger("topoformer")
@@ -52,7 +52,7 @@ class NodePass:
         except Exception as error:  # whatever has moved in this version of torch
             LOG.warning("Inductor's kernels stay in their order: %s: %s", type(error).__name__, _first_line(error))
             return nodes
-        found = self.search.schedule(plan.graph)
+        found = uninterrupted(self.search.schedule(plan.graph))
         picked = [nodes[i] for i in found.order.tolist()]
         LOG.info("Inductor's kernels of %s", schedule_line(found))
         return picked if plan.estimate(picked) < plan.estimate(nodes) else nodes

@@ -52,6 +52,17 @@ class Search:
         )
 
 
+def uninterrupted(found: Schedule) -> Schedule:
+    """``found``, for a search in the middle of a user's program.
+
+    Raises:
+        KeyboardInterrupt: the search ended early at one, which was meant for the program.
+    """
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return found
+
+
 class Ordered(NamedTuple):
     """A program in the order of its schedule."""
 
@@ -71,12 +82,13 @@ def ordered(
 
     Raises:
         UnsupportedOp: a call is not understood; names the node.
+        KeyboardInterrupt: the search was interrupted.
         MemoryLimitError: the search has a limit, and no order is known that keeps within it.
     """
     if search.rewrite:
         module = rewritten(module, weights=weights, donated=donated)
     graph = graph_of(module, search.cache, name=name, weights=weights, donated=donated)
-    found = search.schedule(graph)
+    found = uninterrupted(search.schedule(graph))
     return Ordered(apply_order(module, found.order), found)
 
 

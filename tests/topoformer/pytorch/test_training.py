@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.optim import SGD, Adam, AdamW
 
+import graphs
 import topoformer
 from tests.topoformer.pytorch.stepping import bits, both
 from topoformer.cache import ScheduleCache
+from topoformer.outcome import Outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -465,3 +467,12 @@ def test_each_capture_is_a_line_in_the_log(caplog):
     lines = [record.getMessage() for record in caplog.records if record.name == "topoformer"]
     assert [line.split(":")[0] for line in lines] == ["Net_step", "Net_step"]
     assert all(", optimal, auto, " in line for line in lines)
+
+
+def test_an_interrupt_ends_the_program_and_not_the_search_only():
+    def method(graph, *_, **__):
+        return Outcome(graphs.program_order(graph), interrupted=True)
+
+    model = made()
+    with pytest.raises(KeyboardInterrupt):
+        topoformer.compile_train_step(model, F.cross_entropy, OPTIMIZERS["sgd"](model), batches(1)[0], method=method)
