@@ -18,6 +18,7 @@ from graphs.implied import Refutation
 from topoformer.cache import Answer, Question, ScheduleCache, better
 from topoformer.memory_limit import MemoryLimitError, hold_to, limit_in_bytes
 from topoformer.outcome import Outcome, Phase
+from topoformer.schedulers.stopper import is_interrupt
 
 __all__ = ["SCHEDULERS", "MemoryLimitError", "Schedule", "Scheduler", "schedule", "scheduler_named", "summary"]
 
@@ -198,7 +199,12 @@ def _searched(
     """What ``scheduler`` finds, its order checked."""
     began = time.perf_counter()
     cap = {"steps": steps} if steps is not None and "steps" in signature(scheduler).parameters else {}
-    outcome = _outcome(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed, **cap), seconds)
+    try:
+        outcome = _outcome(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed, **cap), seconds)
+    except SystemError as error:
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
+        raise
     took = time.perf_counter() - began
     outcome = outcome._replace(order=check_order(graph, outcome.order))
     peak = min(peak_bytes(graph, outcome.order), peak_bytes(graph))

@@ -59,6 +59,34 @@ def test_an_interrupt_leaves_the_best_so_far(method, delay):
     assert result.bound_bytes <= result.cost.peak_bytes <= result.program_cost.peak_bytes
 
 
+def as_compiled_code_says_it(*_, **__):
+    """What a signal's handler raises while compiled code hands its result over."""
+    inner = SystemError("returned a result with an exception set")
+    inner.__cause__ = KeyboardInterrupt()
+    raise SystemError("returned a result with an exception set") from inner
+
+
+@pytest.mark.parametrize("method", ["topoformer-sample", "topoformer-beam"])
+def test_an_interrupt_inside_compiled_code_is_one(method, monkeypatch):
+    graph = layered(60, seed=700_006)
+    schedule(graph, method, seconds=0.1)  # compiles
+    monkeypatch.setattr(learned.net, "scores", as_compiled_code_says_it)
+    assert schedule(graph, method, seconds=1.0).interrupted
+    with pytest.raises(KeyboardInterrupt):  # nothing is known yet that could be kept
+        schedule(graph, "topoformer", seconds=1.0)
+
+
+def test_another_error_inside_compiled_code_stays_one(monkeypatch):
+    def broken(_):
+        raise SystemError("unknown opcode")
+
+    schedule(layered(20, seed=1), "topoformer", seconds=0.1)
+    monkeypatch.setattr(learned.net, "scores", broken)
+    for method in ("topoformer", "topoformer-beam"):
+        with pytest.raises(SystemError, match="opcode"):
+            schedule(layered(60, seed=700_007), method, seconds=1.0)
+
+
 @pytest.fixture
 def small_stretches(monkeypatch):
     monkeypatch.setattr(windows, "LARGEST", 30)

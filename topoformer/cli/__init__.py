@@ -44,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", CANNOT)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        from topoformer.schedulers.stopper import is_interrupt
+
+        if not is_interrupt(error):
+            raise
         return _fail("interrupted", INTERRUPTED)
 
 

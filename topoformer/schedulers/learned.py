@@ -1,8 +1,6 @@
 """The Topoformer's methods: the order of its highest scores, and the best of many that are drawn by its scores."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -39,7 +37,8 @@ def topoformer(graph: Graph, objective: Objective, *, seconds: float, seed: int)
 def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
     """The best of as many orders as there is time to draw by the trained network's scores."""
     answer = _Answer(graph, seconds)
-    with answer.kept():
+    with answer.stopper.kept():
+        answer.start()
         if graph.n > windows.LARGEST:
             answer.order = _by_stretches(graph, answer.stopper, samples=64 if steps is None else steps, seed=seed)
         else:
@@ -63,7 +62,8 @@ def _sample(answer: "_Answer", most: int, seed: int) -> None:
 def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:  # noqa: ARG001
     """A few drawn orders, then wider and wider beams over the moves that the trained network finds likely."""
     answer = _Answer(graph, seconds)
-    with answer.kept():
+    with answer.stopper.kept():
+        answer.start()
         if graph.n > windows.LARGEST:
             answer.order = _by_stretches(graph, answer.stopper, samples=FIRST, seed=seed)
         else:
@@ -114,20 +114,16 @@ class _Answer:
         self.witness: Witness | None = None
         self.phases: list[Phase] = []
         self.began = time.monotonic()
-        _compile()  # or read from the cache, before the clock starts
+        self.stopper = Stopper(float("inf"))
+        self._network: CutNetwork | None = None
+
+    def start(self) -> None:
+        """Have the kernels compiled, or read from the cache; then the clock starts."""
+        _compile()
         if time.monotonic() - self.began > WORTH_SAYING:
             self.phase("compiling")
         self.began = time.monotonic()
-        self.stopper = Stopper(self.began + seconds)
-        self._network: CutNetwork | None = None
-
-    @contextmanager
-    def kept(self) -> Iterator[None]:
-        """An interrupt ends what is done here, and the answer so far is kept."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.stopper.interrupted = True
+        self.stopper.deadline = self.began + self.seconds
 
     def phase(self, name: str) -> None:
         """Record what is known now, and the time since the last phase."""

@@ -43,13 +43,11 @@ def cuts(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps
 
 def _run(search: Search, *phases: Callable[[Search], None]) -> Outcome:
     """One phase after the other until the search is over; what was found by then is the answer."""
-    try:
+    with search.stopper.kept():
         for phase in phases:
             if search.over or not (search.searchable or phase is Search.policies):
                 break
             phase(search)
-    except KeyboardInterrupt:
-        search.stopper.interrupted = True
     return search.outcome()
 
 

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,6 +11,14 @@ import numpy.typing as npt
 
 T = TypeVar("T")
 Flag = npt.NDArray[np.int8]  # int8[1], not 0 once a loop is to end
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether ``error`` is Ctrl-C, or what compiled code makes of it where it comes between a call and its return."""
+    found: BaseException | None = error
+    while isinstance(found, SystemError):  # "returned a result with an exception set"
+        found = found.__cause__
+    return isinstance(found, KeyboardInterrupt)
 
 
 class Stopper:
@@ -31,6 +40,16 @@ class Stopper:
     def left(self) -> float:
         """Seconds to the deadline, 0 where it is over."""
         return 0.0 if self.expired else self.deadline - time.monotonic()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """An interrupt ends the block, and is noted; what was found by then is to be kept."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemError) as error:
+            if not is_interrupt(error):
+                raise
+            self.interrupted = True
 
     def call(self, function: Callable[[Flag], T], *, until: float = float("inf")) -> T:
         """What ``function(flag)`` returns; it ends soon after the flag is raised, at the deadline or ``until``."""
