@@ -1,10 +1,14 @@
-"""Simple searches with the interface of ``minimize``: what a Bayesian method has to beat."""
+"""Simple searches with the interface of ``minimize``: what a Bayesian method has to beat.
+
+Each begins with the orders of ``start`` and random ones up to ``initial``, and goes on from the best of them.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bayesopt_perm._kernels import Int64Array
 from bayesopt_perm.result import Evaluation, Result
@@ -20,14 +24,18 @@ HOTTEST, COLDEST = 0.5, 0.005  # temperatures as shares of the spread of the ini
 class _Run:
     """Counts, records and forgives evaluations; a failed one is worth infinity."""
 
-    def __init__(self, f: Objective, n: int, precedence: Any, budget: int, initial: int, seed: int) -> None:
+    def __init__(
+        self, f: Objective, n: int, precedence: Any, budget: int, initial: int, seed: int, start: ArrayLike | None
+    ) -> None:
         self.space = PermutationSpace(n, precedence)
         if not 1 <= initial <= budget:
             raise ValueError(f"'initial' must be from 1 to the budget of {budget} (got {initial})")
         self.f, self.budget = f, budget
         self.rng = np.random.default_rng(seed)
         self.history: list[Evaluation] = []
-        self.start = self.space.sample(initial, self.rng)
+        given = self.space.check(start if start is not None else np.empty((0, n), np.int64))[:budget]
+        drawn = self.space.sample(max(0, initial - len(given)), self.rng)
+        self.start = np.concatenate([given, drawn])
         self.start_values = [self(order) for order in self.start]
         best = int(np.argmin(self.start_values))
         self.order, self.value = self.start[best], self.start_values[best]
@@ -71,9 +79,10 @@ def random_search(
     budget: int = 530,
     initial: int = 30,
     seed: int = 0,
+    start: ArrayLike | None = None,
 ) -> Result:
     """The best of ``budget`` random members."""
-    run = _Run(f, n, precedence, budget, initial, seed)
+    run = _Run(f, n, precedence, budget, initial, seed, start)
     for order in run.space.sample(run.left, run.rng):
         run(order)
     return run.result()
@@ -88,14 +97,15 @@ def climb(
     batch_size: int = 1,
     initial: int = 30,
     seed: int = 0,
+    start: ArrayLike | None = None,
     move: str = "swap",
 ) -> Result:
-    """The (1 + batch_size) hill climber from the best of ``initial`` random members.
+    """The (1 + batch_size) hill climber from the best of the ``initial`` members.
 
     It moves to the best of ``batch_size`` random neighbours if that is not worse.
     """
     _checked(move)
-    run = _Run(f, n, precedence, budget, initial, seed)
+    run = _Run(f, n, precedence, budget, initial, seed, start)
     while run.left:
         orders = [run.neighbour(run.order, move) for _ in range(min(batch_size, run.left))]
         values = [run(order) for order in orders]
@@ -113,11 +123,12 @@ def anneal(
     budget: int = 530,
     initial: int = 30,
     seed: int = 0,
+    start: ArrayLike | None = None,
     move: str = "swap",
 ) -> Result:
     """Simulated annealing with a geometric temperature, in proportion to the spread of the initial values."""
     _checked(move)
-    run = _Run(f, n, precedence, budget, initial, seed)
+    run = _Run(f, n, precedence, budget, initial, seed, start)
     finite = [value for value in run.start_values if value < math.inf]
     spread = float(np.std(finite)) if len(finite) > 1 else 0.0
     steps = max(1, run.left - 1)
@@ -139,6 +150,7 @@ def evolve(
     budget: int = 530,
     initial: int = 30,
     seed: int = 0,
+    start: ArrayLike | None = None,
     move: str = "swap",
 ) -> Result:
     """A steady-state genetic algorithm: tournaments, a crossover that keeps precedence, one mutation a child.
@@ -147,7 +159,7 @@ def evolve(
     extension if both are (Bierwirth, Mattfeld and Kopfer 1996). It replaces the worst if it is better.
     """
     _checked(move)
-    run = _Run(f, n, precedence, budget, initial, seed)
+    run = _Run(f, n, precedence, budget, initial, seed, start)
     ranked = np.argsort(run.start_values, kind="stable")[:POPULATION]
     people = [(run.start_values[index], run.start[index]) for index in ranked]
     while run.left:

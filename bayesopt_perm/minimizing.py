@@ -8,6 +8,7 @@ from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, BrokenExecutor, E
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from bayesopt_perm._kernels import Int64Array
 from bayesopt_perm.optimizer import BayesOpt
@@ -41,6 +42,7 @@ def minimize(
     batch_size: int = 5,
     seed: int = 0,
     initial: int = 30,
+    start: ArrayLike | None = None,
     seconds: float = math.inf,
     target: float = -math.inf,
     timeout: float = math.inf,
@@ -57,6 +59,7 @@ def minimize(
 
     Args:
         precedence: pairs (u, v), item u before item v.
+        start: orders to begin with, int64[s, n]; random ones follow until there are ``initial``.
         timeout: seconds an evaluation may take; it then counts as failed. Needs an executor.
         executor: any ``concurrent.futures`` executor; ``dask.distributed``'s ``Client.get_executor()`` is one. A
             function that makes executors lets the search go on when one breaks: what it held is submitted to a new one.
@@ -72,11 +75,13 @@ def minimize(
     if n is None:
         raise ValueError("'n', the number of items, is needed")
     space = PermutationSpace(n, precedence)
-    if budget < min(initial, space.count(at_most=initial)):
-        raise ValueError(f"'budget' is {budget}, less than the {initial} initial evaluations")
+    first = max(initial, 0 if start is None else len(space.check(start)))
+    if budget < min(first, space.count(at_most=first)):
+        raise ValueError(f"'budget' is {budget}, less than the {first} initial evaluations")
     if timeout < math.inf and executor is None:
         raise ValueError("'timeout' needs an executor: an evaluation in this thread cannot be left")
-    optimizer = BayesOpt(space, batch_size=batch_size, seed=seed, initial=initial, journal=journal, **options)
+    options |= {"batch_size": batch_size, "initial": initial, "start": start, "journal": journal}
+    optimizer = BayesOpt(space, seed=seed, **options)
     try:
         loop = _Loop(f, optimizer, executor, time.monotonic() + seconds, timeout)
         stopped = loop.run(budget, target, asynchronous)

@@ -30,13 +30,15 @@ class BayesOpt:
     ``orders = opt.ask()`` gives int64[batch_size, n] orders to evaluate, ``opt.tell(orders, values)`` takes float64
     values; NaN, infinity or None means that the evaluation failed. Orders may be told in any number and sequence, also
     ones never asked for; those asked for and not told are ``pending`` and count for the next ask. The first ``initial``
-    orders are random. What is asked depends on the seed and on what was asked and told before, on nothing else.
+    orders are those of ``start``, then random ones. What is asked depends on the seed and on what was asked and told
+    before, on nothing else.
 
     Args:
         kernel: "auto", a name of ``bayesopt_perm.covariance.NAMES``, several of them (the likeliest is used), or a
             gpytorch kernel.
         acquisition: "logei", "ei", "ucb" or "est".
         batch: a key of ``bayesopt_perm.batch.BATCH_RULES``.
+        start: orders to begin with, int64[s, n]: what is in use today, or what a cheaper search found.
         moves: names of moves for the search inside a round; "auto" takes those that suit the kernel chosen.
         journal: a file that makes the search survive the process; opened again, it goes on where it stopped.
 
@@ -56,6 +58,7 @@ class BayesOpt:
         acquisition: str = "logei",
         batch: str = "law",
         moves: str | Sequence[str] = "auto",
+        start: ArrayLike | None = None,
         journal: str | os.PathLike[str] | None = None,
     ) -> None:
         _known("acquisition", acquisition, ACQUISITIONS)
@@ -71,7 +74,8 @@ class BayesOpt:
         if batch_size > members:
             raise ValueError(f"'batch_size' is {batch_size}, but the space has only {members} members")
         self.space, self.batch_size, self.seed = space, batch_size, seed
-        self.initial = min(initial, members)
+        self.start = space.check(start if start is not None else np.empty((0, space.n), np.int64))
+        self.initial = min(max(initial, len(self.start)), members)
         self.kernel, self.acquisition, self.batch, self.moves = kernel, acquisition, batch, moves
         self.history: list[Evaluation] = []
         self.choice: Choice | None = None
@@ -112,7 +116,7 @@ class BayesOpt:
         values = self._values()
         known = len(self.history) + len(self._pending)
         if known < self.initial or not np.isfinite(values).any():
-            orders = self._random(min(count, self.initial - known) if known < self.initial else count, rng)
+            orders = self._first(min(count, self.initial - known) if known < self.initial else count, rng)
         else:
             orders = self._round(values, count, rng)
         choice = asdict(self.choice) if self.choice else None
@@ -163,8 +167,14 @@ class BayesOpt:
     def _seen(self) -> set[bytes]:
         return {evaluation.order.tobytes() for evaluation in self.history} | set(self._pending)
 
-    def _random(self, count: int, rng: np.random.Generator) -> Int64Array:
+    def _first(self, count: int, rng: np.random.Generator) -> Int64Array:
+        """``count`` new orders without a model: those of ``start``, then random ones."""
         seen = self._seen()
+        given = {order.tobytes(): order for order in self.start if order.tobytes() not in seen}
+        orders = np.array(list(given.values())[:count], np.int64).reshape(-1, self.space.n)
+        return np.concatenate([orders, self._random(count - len(orders), seen | set(given), rng)])
+
+    def _random(self, count: int, seen: set[bytes], rng: np.random.Generator) -> Int64Array:
         if self._small:
             rest = [order for order in self.space if order.tobytes() not in seen]
             chosen = rng.permutation(len(rest))[:count]
@@ -174,7 +184,7 @@ class BayesOpt:
             for order in self.space.sample(count - len(found), rng):
                 if order.tobytes() not in seen:
                     found[order.tobytes()] = order
-        return np.array(list(found.values()))
+        return np.array(list(found.values()), np.int64).reshape(-1, self.space.n)
 
     def _round(self, values: Float64Array, count: int, rng: np.random.Generator) -> Int64Array:
         told = self.surrogate()
@@ -209,6 +219,7 @@ class BayesOpt:
             "acquisition": self.acquisition,
             "batch": self.batch,
             "moves": self.moves,
+            "start": self.start.tolist() if len(self.start) else None,
         }
 
     def _write(self, entry: dict[str, Any]) -> None:

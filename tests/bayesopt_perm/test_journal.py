@@ -117,6 +117,7 @@ def test_two_processes_on_one_journal_are_refused(tmp_path):
         ({"space": PermutationSpace(8)}, "'n' is 9, not 8"),
         ({"space": PermutationSpace(9, [(0, 1)])}, "'precedence' is [], not [[0, 1]]"),
         ({"seed": 6}, "'seed' is 5, not 6"),
+        ({"start": [[8, 7, 6, 5, 4, 3, 2, 1, 0]]}, "'start' is null, not [[8, 7, 6, 5, 4, 3, 2, 1, 0]]"),
         ({"kernel": "mallows"}, '\'kernel\' is "auto", not "mallows"'),
     ],
 )

@@ -127,6 +127,10 @@ def test_a_broken_executor_that_nobody_replaces_is_an_error(tmp_path):
         (lambda: minimize(PROBLEM), "'n', the number of items, is needed"),
         (lambda: minimize(PROBLEM, 9, budget=20), "'budget' is 20, less than the 30 initial evaluations"),
         (
+            lambda: minimize(PROBLEM, 9, budget=1, initial=1, start=[range(9), [*range(8, -1, -1)]]),
+            "'budget' is 1, less than the 2 initial evaluations",
+        ),
+        (
             lambda: minimize(PROBLEM, 9, timeout=1),
             "'timeout' needs an executor: an evaluation in this thread cannot be left",
         ),
@@ -151,6 +155,10 @@ def test_a_baseline_keeps_to_its_budget_its_seed_and_precedence(name):
         assert all(order.index(u) < order.index(v) for u, v in pairs)
     assert told(run(PROBLEM, 9, precedence=pairs, budget=120, initial=10, seed=3)) == told(result)
     assert told(run(PROBLEM, 9, budget=40, initial=10, seed=4)) != told(run(PROBLEM, 9, budget=40, initial=10, seed=5))
+    given = [[8, 7, 1, 2, 3, 4, 5, 6, 0], [7, 8, 0, 1, 2, 3, 4, 5, 6]]
+    begun = run(PROBLEM, 9, precedence=pairs, budget=30, initial=10, seed=3, start=given)
+    assert [evaluation.order.tolist() for evaluation in begun.history[:2]] == given
+    assert len(begun.history) == 30
     failing = run(lambda order: 1 / 0 if order[0] % 2 else PROBLEM(order), 9, budget=60, initial=10, seed=3)
     assert len(failing.history) == 60
     assert failing.order[0] % 2 == 0

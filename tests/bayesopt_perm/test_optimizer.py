@@ -195,3 +195,16 @@ def test_bad_input_is_refused_in_one_line(call, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         call()
     assert str(caught.value) == message
+
+
+def test_given_orders_come_first_and_then_random_ones():
+    given = PROBLEM.space.sample(5, seed=77)
+    opt = BayesOpt(PROBLEM.space, batch_size=4, initial=7, start=[*given, given[0]])
+    batches = played(opt, 4)
+    assert [len(batch) for batch in batches] == [4, 3, 4, 4]
+    asked = np.concatenate(batches)
+    assert same(asked[:5], given)
+    assert len(np.unique(asked, axis=0)) == 15
+    assert len(BayesOpt(PROBLEM.space, batch_size=9, initial=3, start=given).ask()) == 5
+    with pytest.raises(ValueError, match="order 1 is not a permutation of 0"):
+        BayesOpt(PROBLEM.space, start=[given[0], [3, 3, 0, 1, 2, 4, 5, 6, 7]])
