@@ -1,6 +1,7 @@
 """Searching methods: the same answer for a step cap, a valid one whenever they end, proofs that can be checked."""
 
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from graphs.implied import Refutation
 from graphs.synthetic import layered
 from tests.interrupts import interrupted_after
 from topoformer import schedule
+from topoformer.schedulers import search
 from topoformer.text import schedule_lines
 
 SEARCHING = ("auto", "exact", "beam", "local_search")
@@ -91,3 +93,14 @@ def test_an_interrupted_search_says_so():
     result = schedule(layered(30, seed=2))
     assert "interrupted" not in schedule_lines(result)
     assert "until interrupted" in schedule_lines(replace(result, interrupted=True))
+
+
+@pytest.mark.parametrize("kernels", ["_compile_costs", "_compile_policies", "_compile_cuts", "_compile_beam"])
+def test_compiling_takes_no_time_from_the_search(kernels, monkeypatch):
+    """On a new machine it takes longer than many a search is given."""
+    graph = layered(60, seed=4)
+    schedule(graph, seconds=5.0)  # compiles
+    monkeypatch.setattr(search, kernels, lambda: time.sleep(1.0))
+    found = schedule(graph, seconds=0.9)
+    assert found.proven_optimal
+    assert any(phase.name == "compiling" and phase.seconds >= 1.0 for phase in found.phases)
