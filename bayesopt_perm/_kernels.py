@@ -257,3 +257,23 @@ def look_up(distance: Int32Array, table: Float64Array) -> Float64Array:
         for j in range(distance.shape[1]):
             out[i, j] = table[distance[i, j]]
     return out
+
+
+@njit(cache=True)
+def fingerprints(orders: Int64Array, table: UInt64Array) -> UInt64Array:
+    """Of each row the exclusive or of ``table[t, item at t]``, uint64[m] (Zobrist 1970)."""
+    out = np.zeros(len(orders), np.uint64)
+    for row in range(len(orders)):
+        for t in range(orders.shape[1]):
+            out[row] ^= table[t, orders[row, t]]
+    return out
+
+
+@njit(cache=True)
+def absent(values: UInt64Array, known: UInt64Array) -> BoolArray:
+    """Whether each value is not among ``known``, which is sorted."""
+    out = np.ones(len(values), np.bool_)
+    for i in range(len(values)):
+        place = np.searchsorted(known, values[i])
+        out[i] = place == len(known) or known[place] != values[i]
+    return out

@@ -49,23 +49,26 @@ def minimize(
     executor: Executor | Callable[[], Executor] | None = None,
     asynchronous: bool = False,
     journal: str | os.PathLike[str] | None = None,
+    progress: Callable[[BayesOpt], None] | None = None,
     **options: Any,
 ) -> Result:
     """The best order that ``budget`` evaluations of ``f`` find; ``f`` takes an order, int64[n], and returns a number.
 
     An evaluation that raises, or gives NaN or infinity, is recorded and avoided; it counts. The search ends after
     ``budget`` evaluations, ``seconds``, at a value of ``target`` (a proven bound, say) or below, or when every
-    permutation was tried.
+    permutation was tried; Ctrl-C ends it too, and what was found by then is the result.
 
     Args:
         precedence: pairs (u, v), item u before item v.
         start: orders to begin with, int64[s, n]; random ones follow until there are ``initial``.
         timeout: seconds an evaluation may take; it then counts as failed. Needs an executor.
-        executor: any ``concurrent.futures`` executor; ``dask.distributed``'s ``Client.get_executor()`` is one. A
-            function that makes executors lets the search go on when one breaks: what it held is submitted to a new one.
+        executor: any ``concurrent.futures`` executor; ``dask.distributed``'s ``Client.get_executor()`` is one, and its
+            scheduler gives what a lost worker held to another. A function that makes executors lets the search go on
+            when one breaks: what it held is submitted to a new one.
         asynchronous: ask for one more as soon as one is done, not a batch when a batch is. What is asked then depends
             on who is first.
         journal: a file to resume from, see :class:`~bayesopt_perm.optimizer.BayesOpt`.
+        progress: called after every evaluation.
         options: further arguments of :class:`~bayesopt_perm.optimizer.BayesOpt`.
 
     Raises:
@@ -83,8 +86,11 @@ def minimize(
     options |= {"batch_size": batch_size, "initial": initial, "start": start, "journal": journal}
     optimizer = BayesOpt(space, seed=seed, **options)
     try:
-        loop = _Loop(f, optimizer, executor, time.monotonic() + seconds, timeout)
-        stopped = loop.run(budget, target, asynchronous)
+        loop = _Loop(f, optimizer, executor, time.monotonic() + seconds, timeout, progress)
+        try:
+            stopped = loop.run(budget, target, asynchronous)
+        except KeyboardInterrupt:
+            stopped = "interrupted"
         return Result(tuple(optimizer.history), stopped)
     finally:
         optimizer.close()
@@ -100,7 +106,9 @@ class _Loop:
         executor: Executor | Callable[[], Executor] | None,
         deadline: float,
         timeout: float,
+        progress: Callable[[BayesOpt], None] | None,
     ) -> None:
+        self.progress = progress
         self.f, self.optimizer, self.deadline, self.timeout = f, optimizer, deadline, timeout
         self.make = executor if not isinstance(executor, Executor) else None
         self.executor: Executor = executor if isinstance(executor, Executor) else executor() if executor else _Here()
@@ -157,7 +165,7 @@ class _Loop:
             for future in [future for future, (_, end) in self.under_way.items() if end <= now and not future.done()]:
                 future.cancel()
                 order, _ = self.under_way.pop(future)
-                self.optimizer.tell(order, [math.nan], [f"no value within {self.timeout:g} seconds"])
+                self.tell(order, math.nan, f"no value within {self.timeout:g} seconds")
             if now >= self.deadline or (when == FIRST_COMPLETED and done):
                 return
 
@@ -165,27 +173,32 @@ class _Loop:
         if future not in self.under_way:
             return
         order, _ = self.under_way.pop(future)
-        error = future.exception()
+        error = BrokenExecutor("the executor dropped an evaluation") if future.cancelled() else future.exception()
         if isinstance(error, BrokenExecutor):
             self.renew(error, [order, *(other for other, _ in self.under_way.values())])
             return
         self.restarts = 0
         if error is not None:
-            self.optimizer.tell(order, [math.nan], [f"{type(error).__name__}: {error}"[:500]])
+            self.tell(order, math.nan, f"{type(error).__name__}: {error}"[:500])
             return
         try:
             value = float(future.result())
         except (TypeError, ValueError):
-            self.optimizer.tell(order, [math.nan], [f"not a number: {future.result()!r}"[:500]])
+            self.tell(order, math.nan, f"not a number: {future.result()!r}"[:500])
             return
-        self.optimizer.tell(order, [value])
+        self.tell(order, value)
+
+    def tell(self, order: Int64Array, value: float, failure: str | None = None) -> None:
+        self.optimizer.tell(order, [value], [failure])
+        if self.progress:
+            self.progress(self.optimizer)
 
     def renew(self, error: BaseException, orders: list[Int64Array]) -> None:
         """Submit ``orders``, which a broken executor held, to a new one."""
         if self.make is None or self.restarts >= MOST_RESTARTS:
             raise error
         self.restarts += 1
-        done = [future for future in self.under_way if future.done() and not future.exception()]
+        done = [f for f in self.under_way if f.done() and not f.cancelled() and not f.exception()]
         kept = {future: self.under_way[future] for future in done}
         orders = [order for order in orders if not any(order is other for other, _ in kept.values())]
         self.under_way = kept

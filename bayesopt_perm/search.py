@@ -1,10 +1,11 @@
 """The search inside a round: climbs the acquisition over neighbourhoods and keeps the best candidates that it met."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from bayesopt_perm import _kernels
 from bayesopt_perm._kernels import Float64Array, Int64Array
 from bayesopt_perm.space import PermutationSpace
 from bayesopt_perm.surrogate import Surrogate
@@ -69,8 +70,18 @@ class Scorer:
         return Candidates(orders[keep], mean[keep], sd[ranked], value[ranked])
 
 
-def _unseen(orders: Int64Array, seen: set[bytes]) -> Int64Array:
-    return orders[[order.tobytes() not in seen for order in orders]]
+class Unseen:
+    """Leaves out orders that were seen, by fingerprints of 64 bits: very rarely one too many."""
+
+    def __init__(self, seen: Iterable[bytes], n: int) -> None:
+        known = np.frombuffer(b"".join(seen), np.int64).reshape(-1, n)
+        self.table = np.random.default_rng(0).integers(0, 1 << 64, (n, n), np.uint64)
+        self.known = np.sort(_kernels.fingerprints(known, self.table))
+
+    def __call__(self, orders: Int64Array) -> Int64Array:
+        """The rows of ``orders`` that were not seen."""
+        unseen: Int64Array = orders[_kernels.absent(_kernels.fingerprints(orders, self.table), self.known)]
+        return unseen
 
 
 def every_candidate(scorer: Scorer, space: PermutationSpace, seen: set[bytes]) -> Candidates:
@@ -87,8 +98,8 @@ def candidates(
     Starts are the best evaluated orders and the best of a random sample. A step looks at all neighbours under ``moves``
     (a random part of them where there are very many) and goes to the best, if it is better.
     """
-    model = scorer.surrogate
-    drawn = scorer(_unseen(space.sample(DRAWN if not space.precedence else DRAWN_STARTS, rng), seen), DRAWN_STARTS)
+    model, unseen = scorer.surrogate, Unseen(seen, space.n)
+    drawn = scorer(unseen(space.sample(DRAWN if not space.precedence else DRAWN_STARTS, rng)), DRAWN_STARTS)
     best = model.orders[np.argsort(model.y, kind="stable")]
     best = best[np.sort(np.unique(best, axis=0, return_index=True)[1])[:BEST_STARTS]]
     kept: dict[bytes, tuple[Int64Array, float, float, float]] = {}
@@ -100,7 +111,7 @@ def candidates(
             if order.tobytes() in visited:
                 break
             visited.add(order.tobytes())
-            met = scorer(_unseen(_neighbours(space, order, moves, rng), seen), EXACT)
+            met = scorer(unseen(_neighbours(space, order, moves, rng)), EXACT)
             for row in zip(met.orders, met.mean.tolist(), met.sd.tolist(), met.value.tolist(), strict=True):
                 kept[row[0].tobytes()] = row
             if not len(met.value) or met.value[0] <= value:

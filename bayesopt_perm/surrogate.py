@@ -25,11 +25,13 @@ NOISE_SHARES = (1e-6, 10.0)  # of the variance; the least keeps the Cholesky fac
 # orders have near values is known before.
 PRIOR_MEANS, PRIOR_SDS = np.log([0.5, 1e-4]), np.array([0.75, 3.0])
 STARTS = ((0.1, 1e-2), (1.0, 1e-3), (10.0, 1e-4))  # (lengthscale, noise share)
-MOST_FITTED = 400  # more evaluations than this are thinned for the two parameters; predictions use all
+MOST_FITTED = 320  # more evaluations than this are thinned for the two parameters; predictions use all
 WEIGHED = 2  # evaluations an entry before weights are tried
 MOST_WEIGHED = 250  # evaluations that they are fitted on: each adds n numbers a pair
 WIDEST = 4.0  # largest logarithm of a weight
-AGAIN = 1.25  # the kernel is chosen anew each time there are this many times as many evaluations
+CLOSE = {"ftol": 1e-7}  # of a loss an evaluation: finer differences say nothing about the next batch
+REFIT = 1.05  # the two parameters are fitted anew each time there are this many times as many evaluations
+AGAIN = 1.3  # and the kernel is chosen anew
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Choice:
     lengthscale: float
     noise_share: float
     evaluations: int  # how many there were when the kernel was chosen
+    fitted: int = 0  # and when its two parameters were fitted
     loss: float = 0.0  # negative log likelihood an evaluation, up to a constant
     weights: tuple[float, ...] = ()  # of the entries, where the likelihood speaks for them
 
@@ -127,7 +130,7 @@ def _maximised(choice: Choice, orders: Int64Array, y: Float64Array, starts: Sequ
             jac=True,
             method="L-BFGS-B",
             bounds=bounds,
-            options={"maxiter": 30},
+            options={"maxiter": 30, **CLOSE},
         )
         found.append((float(result.fun), *np.exp(result.x).tolist()))
     loss, lengthscale, noise = min(found)
@@ -152,7 +155,7 @@ def _weighted(choice: Choice, orders: Int64Array, y: Float64Array) -> Choice:
         jac=True,
         method="L-BFGS-B",
         bounds=bounds,
-        options={"maxiter": 25},
+        options={"maxiter": 25, **CLOSE},
     )
     weights = tuple(np.exp(result.x[2:]).tolist())
     lengthscale, noise = np.exp(result.x[:2]).tolist()
@@ -165,8 +168,8 @@ def choose(
 ) -> Choice:
     """The kernel of ``kernels`` with the highest marginal likelihood, and its parameters.
 
-    ``orders`` is int64[N, n], ``y`` float64[N] in any unit. With ``last``, the choice of a round before, its kernel is
-    kept until there are a quarter more evaluations, and its parameters are where the search starts.
+    ``orders`` is int64[N, n], ``y`` float64[N] in any unit. ``last``, the choice of a round before, is kept while there
+    are few more evaluations, and so is its kernel for longer, its parameters being where their search starts.
 
     Raises:
         ValueError: if a kernel is unknown.
@@ -174,11 +177,15 @@ def choose(
     for name in kernels:
         if name not in NAMES:
             raise ValueError(f"unknown kernel '{name}' (known: {', '.join(NAMES)})")
-    kept = _thinned(y)
-    orders, values, total = orders[kept], standardise(y[kept])[0], len(y)
-    if last and last.kernel in kernels and total < AGAIN * last.evaluations:
-        return _maximised(last, orders, values, [(last.lengthscale, last.noise_share)])
-    found = [_maximised(Choice(name, 1.0, 0.0, total), orders, values, STARTS) for name in kernels]
+    known = last is not None and last.kernel in kernels and len(y) < AGAIN * last.evaluations
+    if last and known and len(y) < REFIT * last.fitted:
+        return last
+    kept, total = _thinned(y), len(y)
+    orders, values = orders[kept], standardise(y[kept])[0]
+    if last and known:
+        start = (last.lengthscale, last.noise_share)
+        return replace(_maximised(last, orders, values, [start]), fitted=total)
+    found = [_maximised(Choice(name, 1.0, 0.0, total, total), orders, values, STARTS) for name in kernels]
     if len(values) >= WEIGHED * orders.shape[1]:
         found += [_weighted(choice, orders, values) for choice in found if choice.kernel in WEIGHTED]
     return min(found, key=lambda choice: choice.loss)
@@ -277,7 +284,7 @@ def fit(
 
     ``kernel`` is "auto", a name of ``NAMES``, several of them, or a gpytorch kernel over orders, whose parameters are
     then fitted by botorch. An order may occur more than once, with values that differ: that is noise.
-    Takes O(N^3); the two parameters are fitted on at most 400 of the evaluations.
+    Takes O(N^3); the two parameters are fitted on at most 320 of the evaluations.
 
     Raises:
         ValueError: if a kernel is unknown, y holds a number that is not finite, or the lengths differ.

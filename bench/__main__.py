@@ -16,6 +16,7 @@ SUITES = {
     "recipe": "ten minutes of training on a CPU against methods that need none",
     "ablation": "encoders, relations, training stages and decoders of the network, small and on the CPU",
     "training": "measured peaks and times of whole training steps beside eager PyTorch",
+    "permutations": "Bayesian optimisation over permutations beside hill climbers and other batch rules",
     "device_peaks": "predicted peaks against what the allocator of a device counted",
 }
 

@@ -91,15 +91,18 @@ def test_a_linear_objective_is_learned_almost_exactly():
     assert np.abs(surrogate.predict(new)[0] - wanted).max() < 0.05 * wanted.std()
 
 
-def test_a_kernel_is_kept_until_there_are_a_quarter_more_evaluations():
+def test_parameters_and_kernel_are_kept_while_there_are_few_more_evaluations():
     problem = random_traveling_salesman(10, seed=1)
-    orders, y = data(problem, 100)
-    last = Choice("hamming", 0.5, 1e-3, 80)
-    kept = choose(orders[:99], y[:99], last=last)
-    assert (kept.kernel, kept.evaluations) == ("hamming", 80)
-    assert choose(orders, y, last=last).kernel == "adjacency"
-    assert choose(orders, y, last=last).evaluations == 100
-    assert choose(orders[:99], y[:99], ("adjacency",), last).kernel == "adjacency"
+    orders, y = data(problem, 104)
+    last = Choice("hamming", 0.5, 1e-3, evaluations=80, fitted=80)
+    assert choose(orders[:83], y[:83], last=last) is last
+    refitted = choose(orders[:84], y[:84], last=last)
+    assert (refitted.kernel, refitted.evaluations, refitted.fitted) == ("hamming", 80, 84)
+    assert refitted.lengthscale != last.lengthscale
+    assert choose(orders[:103], y[:103], last=last).kernel == "hamming"
+    anew = choose(orders, y, last=last)
+    assert (anew.kernel, anew.evaluations, anew.fitted) == ("adjacency", 104, 104)
+    assert choose(orders[:81], y[:81], ("adjacency",), last).kernel == "adjacency"
 
 
 def test_many_evaluations_are_thinned_for_the_parameters_only():

@@ -209,7 +209,7 @@ def test_many_processes_share_a_folder(tmp_path):
     started[2].send_signal(signal.SIGKILL)  # wherever it is
     peaks = []
     for process in started[:2]:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
         assert (process.returncode, err) == (0, "")
         hits, *own = map(int, out.split())
         assert hits > 20

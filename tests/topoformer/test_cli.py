@@ -356,7 +356,7 @@ def test_a_graph_costs_no_heavy_import(graph_file):
         "print([m for m in ('torch', 'torch_geometric', 'botorch', 'rich') if m in sys.modules], code)"
     )
     argv = [sys.executable, "-c", code, "schedule", graph_file, "--method", "lpmf", "-o", os.devnull]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=300)
     assert done.stdout.endswith("[] 0\n"), done.stdout + done.stderr
 
 
@@ -380,7 +380,7 @@ def test_an_interrupt_prints_the_best_order_so_far(graph_file, tmp_path):
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         began = time.perf_counter()
-        out, err = process.communicate(timeout=40)
+        out, err = process.communicate(timeout=120)
         took = time.perf_counter() - began
     assert (process.returncode, err) == (0, "")
     answer = json.loads(out.splitlines()[-1])
