@@ -115,12 +115,12 @@ def _read(path: Path | None) -> Any:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _executor(options: argparse.Namespace) -> Executor | Callable[[], Executor] | None:
-    """Where evaluations run; None for this thread."""
-    from bayesopt_perm.workers import dask_executor, process_pool
+def _executor(options: argparse.Namespace) -> Callable[[], Executor] | None:
+    """What makes the executor that evaluates; None for this thread."""
+    from bayesopt_perm.workers import DaskExecutor, process_pool
 
     if options.dask:
-        return dask_executor(options.dask)
+        return partial(DaskExecutor, options.dask)
     return partial(process_pool, options.processes) if options.processes else None
 
 

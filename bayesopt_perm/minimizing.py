@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = ["minimize"]
 
 Objective = Callable[[Int64Array], float]
 MOST_RESTARTS = 10  # executors lost in a row before the search gives up
+MOST_LOST = 2  # times that an evaluation is submitted again after an executor gave it up with the workers that it lost
 
 
 class _Here(Executor):
@@ -62,9 +64,9 @@ def minimize(
         precedence: pairs (u, v), item u before item v.
         start: orders to begin with, int64[s, n]; random ones follow until there are ``initial``.
         timeout: seconds an evaluation may take; it then counts as failed. Needs an executor.
-        executor: any ``concurrent.futures`` executor; ``dask.distributed``'s ``Client.get_executor()`` is one, and its
-            scheduler gives what a lost worker held to another. A function that makes executors lets the search go on
-            when one breaks: what it held is submitted to a new one.
+        executor: any ``concurrent.futures`` executor. ``dask.distributed``'s ``Client.get_executor(pure=False)`` is
+            one, and its scheduler gives what a lost worker held to another. A function that makes executors lets the
+            search go on when one breaks: what it held is submitted to a new one.
         asynchronous: ask for one more as soon as one is done, not a batch when a batch is. What is asked then depends
             on who is first.
         journal: a file to resume from, see :class:`~bayesopt_perm.optimizer.BayesOpt`.
@@ -75,25 +77,27 @@ def minimize(
         ValueError: if an argument is out of range.
         BrokenExecutor: if the executor breaks and ``executor`` is not a function that makes another.
     """
-    if n is None:
-        raise ValueError("'n', the number of items, is needed")
-    space = PermutationSpace(n, precedence)
-    first = max(initial, 0 if start is None else len(space.check(start)))
-    if budget < min(first, space.count(at_most=first)):
-        raise ValueError(f"'budget' is {budget}, less than the {first} initial evaluations")
+    space = _space(n, precedence, budget, initial, start)
     if timeout < math.inf and executor is None:
         raise ValueError("'timeout' needs an executor: an evaluation in this thread cannot be left")
     options |= {"batch_size": batch_size, "initial": initial, "start": start, "journal": journal}
     optimizer = BayesOpt(space, seed=seed, **options)
     try:
         loop = _Loop(f, optimizer, executor, time.monotonic() + seconds, timeout, progress)
-        try:
-            stopped = loop.run(budget, target, asynchronous)
-        except KeyboardInterrupt:
-            stopped = "interrupted"
+        stopped = loop.run(budget, target, asynchronous)
         return Result(tuple(optimizer.history), stopped)
     finally:
         optimizer.close()
+
+
+def _space(n: int | None, precedence: Any, budget: int, initial: int, start: ArrayLike | None) -> PermutationSpace:
+    if n is None:
+        raise ValueError("'n', the number of items, is needed")
+    space = PermutationSpace(n, precedence)
+    first = max(initial, 0 if start is None else len(space.check(start)))
+    if budget < min(first, space.count(at_most=first)):
+        raise ValueError(f"'budget' is {budget}, less than the {first} initial evaluations")
+    return space
 
 
 class _Loop:
@@ -114,12 +118,13 @@ class _Loop:
         self.executor: Executor = executor if isinstance(executor, Executor) else executor() if executor else _Here()
         self.under_way: dict[Future[Any], tuple[Int64Array, float]] = {}
         self.restarts = 0
+        self.lost: Counter[bytes] = Counter()
 
     def run(self, budget: int, target: float, asynchronous: bool) -> str:
         """Go on until one of the limits; which one."""
         optimizer = self.optimizer
-        self.submit(optimizer.pending)  # what an interrupted search had asked for
         try:
+            self.submit(optimizer.pending)  # what an interrupted search had asked for
             while True:
                 if optimizer.best and optimizer.best.value <= target:
                     return "target"
@@ -134,11 +139,13 @@ class _Loop:
                         return "every permutation was tried"
                     self.submit(orders)
                 self.collect(FIRST_COMPLETED if asynchronous else ALL_COMPLETED)
+        except KeyboardInterrupt:
+            return "interrupted"
         finally:
             for future in self.under_way:
                 future.cancel()
             if self.make:
-                self.executor.shutdown(wait=False, cancel_futures=True)
+                self.executor.shutdown(wait=False)
 
     def submit(self, orders: Int64Array) -> None:
         for index, order in enumerate(orders):
@@ -178,6 +185,10 @@ class _Loop:
             self.renew(error, [order, *(other for other, _ in self.under_way.values())])
             return
         self.restarts = 0
+        if type(error).__name__ == "KilledWorker" and self.lost[order.tobytes()] < MOST_LOST:  # of dask.distributed
+            self.lost[order.tobytes()] += 1
+            self.submit(order[None])
+            return
         if error is not None:
             self.tell(order, math.nan, f"{type(error).__name__}: {error}"[:500])
             return

@@ -1,11 +1,12 @@
 """Where evaluations run: processes of this machine, or the workers of a Dask cluster."""
 
 import signal
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-__all__ = ["dask_executor", "process_pool"]
+__all__ = ["DaskExecutor", "process_pool"]
 
 CONNECT = "10s"
 
@@ -25,17 +26,33 @@ def _deaf() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def dask_executor(address: str) -> Executor:
+class DaskExecutor(Executor):
     """The workers of the Dask scheduler at ``address``, as ``tcp://host:8786``.
+
+    What a lost worker held is given to another by the scheduler, and again by :func:`bayesopt_perm.minimize` where the
+    scheduler gave up.
 
     Raises:
         ValueError: if ``distributed`` is not installed.
         OSError: if nothing answers within ten seconds.
     """
-    try:
-        import distributed
-    except ModuleNotFoundError:
-        raise ValueError("Dask needs the extra 'dask': pip install 'topoformer[dask]'") from None
-    package: Any = distributed
-    executor: Executor = package.Client(address, timeout=CONNECT).get_executor()
-    return executor
+
+    def __init__(self, address: str) -> None:
+        try:
+            import distributed
+        except ModuleNotFoundError:
+            raise ValueError("Dask needs the extra 'dask': pip install 'topoformer[dask]'") from None
+        package: Any = distributed
+        self._client = package.Client(address, timeout=CONNECT)
+        # By default a call that was made before is not made again: a noisy objective, or one whose worker was lost.
+        self._executor: Executor = self._client.get_executor(pure=False)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Have a worker call ``fn``."""
+        return self._executor.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let go of the scheduler; evaluations under way are dropped."""
+        if wait and not cancel_futures:
+            self._executor.shutdown(wait=True)
+        self._client.close()

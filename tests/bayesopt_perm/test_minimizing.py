@@ -99,6 +99,21 @@ def test_each_limit_ends_the_search():
     assert (small.stopped, len(small.history), small.value) == ("every permutation was tried", 6, 0.0)
 
 
+def test_an_interrupt_keeps_what_was_found_and_a_journal_goes_on(tmp_path):
+    def f(order):
+        seen.append(order)
+        if len(seen) == 13:
+            raise KeyboardInterrupt
+        return PROBLEM(order)
+
+    seen, counts = [], []
+    options = {**OPTIONS, "journal": tmp_path / "j"}
+    cut = minimize(f, 9, progress=lambda opt: counts.append(len(opt.history)), **options)
+    assert (cut.stopped, len(cut.history), counts) == ("interrupted", 12, list(range(1, 13)))
+    assert cut.value == min(value for _, value in told(cut))
+    assert told(minimize(f, 9, **options)) == told(minimize(PROBLEM, 9, **OPTIONS))
+
+
 def test_precedence_reaches_the_search():
     result = minimize(PROBLEM, 9, precedence=[(8, 0), (7, 0)], **OPTIONS)
     for order, _ in told(result):

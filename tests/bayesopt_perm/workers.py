@@ -21,3 +21,12 @@ class DiesOnce:
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return PROBLEM(order)
+
+
+class DiesAlways:
+    """Kills its process whenever an order begins with item 3."""
+
+    def __call__(self, order):
+        if order[0] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return PROBLEM(order)

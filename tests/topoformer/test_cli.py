@@ -387,7 +387,7 @@ def test_an_interrupt_prints_the_best_order_so_far(graph_file, tmp_path):
     assert graphs.simulate(graphs.load(hard), answer["order"]).peak_bytes == answer["peak_bytes"]
     assert answer["peak_bytes"] < answer["program_peak_bytes"]
     assert answer["search_seconds"] < 30
-    assert took < 5
+    assert took < 20  # far from the 60 that it was given
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no pseudo-terminals here")

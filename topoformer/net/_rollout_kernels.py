@@ -308,16 +308,22 @@ def peak_of(g, order):
 
 
 @njit(cache=True, nogil=True)
-def best_of(g, policy, safe, floor, samples, patience, restart, seed, stop, best):
+def best_of(g, policy, safe, floor, samples, patience, restart, seed, stop, known, best):
     """Greedy first, then samples under ever lower limits: (peak, number of samples begun). ``best`` is the best order.
 
     Each sample must stay below the best peak so far, up to which all peaks count as equal to it, and is given up at the
     first step that cannot. All but a share ``restart`` of them keep the beginning of the best order, up to a random
     step before its peak. So many as ``patience`` without a gain end the search, as does setting ``stop[0]``.
+    ``known``: ``best`` is an order already, to be kept where the greedy one is no better.
     """
     np.random.seed(seed)
-    peak, at = rollout(g, policy, GREEDY, safe, floor, UNLIMITED, g.rank, 0, best)
     order = np.empty_like(best)
+    peak, at = rollout(g, policy, GREEDY, safe, floor, UNLIMITED, g.rank, 0, order)
+    other, place = peak_of(g, best) if known else (peak + 1, at)
+    if other <= peak:
+        peak, at = other, place
+    else:
+        best[:] = order
     done, gained = 1, 1
     while done < samples and done - gained < patience and peak > max(floor, g.start) and not stop[0]:
         prefix = np.int64(np.random.random() * (at + 1))

@@ -145,21 +145,24 @@ def best_of(
     patience: int = MANY,
     temperature: float = 1.0,
     restart: float = RESTART,
+    known: Order | None = None,
     stop: npt.NDArray[np.int8] | None = None,
 ) -> Best:
     """The best of the greedy order and up to ``samples - 1`` sampled ones, each tried only as far as it can be better.
 
     It ends early where the peak reaches ``floor``, bytes, after ``patience`` samples without a gain, or when another
     thread sets ``stop[0]``, int8[1]. A share ``restart`` of the samples begins anew; the others keep the beginning of
-    the best order. Scores are divided by ``temperature``.
+    the best order. Scores are divided by ``temperature``. ``known`` is a legal order to begin with, if it is better
+    than the greedy one.
     """
     from topoformer.net import _rollout_kernels as kernels
 
-    best = np.empty(len(inst.alloc), np.int32)
+    best = np.empty(len(inst.alloc), np.int32) if known is None else known.astype(np.int32)
     flag = np.zeros(1, np.int8) if stop is None else stop
     peak, done = kernels.best_of(
-        inst, policy.at(temperature), policy.safe, floor, samples, patience, restart, seed % (1 << 32), flag, best
-    )
+        inst, policy.at(temperature), policy.safe, floor, samples, patience, restart, seed % (1 << 32), flag,
+        known is not None, best,
+    )  # fmt: skip
     return Best(best, int(peak), int(done))
 
 

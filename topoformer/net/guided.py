@@ -22,6 +22,12 @@ class Guided(NamedTuple):
     states: int  # that were kept, over all levels
 
 
+def state_bytes(inst: Instance) -> int:
+    """What one state of a guided beam takes."""
+    n, k = len(inst.alloc), len(inst.size)
+    return 60 * n + 12 * k + 8 * n  # its arrays, and what says how it came about
+
+
 def guided_beam(
     inst: Instance,
     policy: Policy,

@@ -24,8 +24,8 @@ class Goal:
     """What is learned from a graph.
 
     ``imitation`` and ``reinforcement`` weigh the log-likelihood of the best order known and the expected cost of
-    ``samples`` orders. ``targets`` is the chance that the graph's floor is raised to near the best peak known: the
-    policy learns to aim at a budget, as search will ask it to.
+    ``samples`` orders, the best of which may become the best known. ``targets`` is the chance that the graph's floor
+    is raised to near the best peak known: the policy learns to aim at a budget, as search will ask it to.
     """
 
     imitation: float
@@ -69,7 +69,7 @@ def loss(x: Item, out: Float32Array, goal: Goal, seed: int) -> Result:
         position[x.best_order] = np.arange(n, dtype=np.int32)
         scale = goal.imitation / n
         nll = _training_kernels.imitate(x.inst, arguments, position, policy.safe, floor, scale, gradient, order) / n
-    peaks: Int64Array = np.empty(goal.samples if goal.reinforcement else 0, np.int64)
+    peaks: Int64Array = np.empty(goal.samples, np.int64)
     best: Rollout | None = None
     if len(peaks):
         scale = goal.reinforcement / n**0.5

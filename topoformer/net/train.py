@@ -1,24 +1,28 @@
 """``topoformer train``, or ``python -m topoformer.net.train``: train a network from seeds, to weights that can ship.
 
 The whole recipe: draw graphs, imitate orders that beams found, then sample orders and improve on them (REINFORCE
-with a graph's own samples as the baseline, and imitation of the best order known so far). Ctrl-C and a second run
-with the same arguments go on where the first one stopped.
+with a graph's own samples as the baseline, and imitation of the best order known so far). Ctrl-C ends a run after the
+step that it is at, and the same command goes on from there. Under torchrun the processes share each step's graphs.
 """
 
 import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed
 
 from topoformer.net import validate as validation
 from topoformer.net.data import TRAIN_SEEDS, Draw
@@ -40,6 +44,7 @@ SHIPPED = """the weights that ship, each on one GPU and 16 cores:
 ten minutes on a CPU: python -m bench recipe"""
 UNLABELLED = 5_000_000  # seeds of graphs that no beam has ordered start here
 SWITCH = 2e-4  # seconds: the thread that feeds the accelerator must not wait long for those that roll out
+LONG = timedelta(days=2)  # what processes wait for each other: the first one may have labels to make
 RANGES = "60-250,250-520,520-1000"  # nodes of the graphs that have no label, in equal numbers
 
 
@@ -68,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tensorboard", action="store_true", help="write event files into the folder")
     for name in ("seed", "steps", "samples", "subset", "micro_batches", "graphs_a_batch", "pairs"):
         made.add_argument(f"--{name.replace('_', '-')}", type=int)
-    for name in ("imitation", "recall", "targets", "rate", "rate2", "logits"):
+    for name in ("imitation", "recall", "reinforcement", "targets", "rate", "rate2", "logits"):
         made.add_argument(f"--{name}", type=float)
     made.add_argument("--baseline", choices=("mean", "greedy"))
     made.add_argument("--decoder", choices=DECODERS, default="dynamic")
@@ -151,51 +156,64 @@ class Run:
     def __init__(self, arguments: argparse.Namespace, threads: ThreadPoolExecutor) -> None:
         self.arguments, self.threads = arguments, threads
         self.recipe = recipe_of(arguments)
-        device = torch.device(arguments.device)
         began = time.monotonic()
-        pool = training_items(arguments)
-        self.groups = {}
-        if arguments.references is not None:
-            self.groups = validation.validation_items(validation.references(arguments.references, arguments.threads))
-        self.trainer = Trainer(self.recipe, pool, device, threads)
+        with first_process_first():  # it makes the files that are missing
+            pool = training_items(arguments)
+            self.groups = {}
+            if arguments.references is not None:
+                known = validation.references(arguments.references, arguments.threads)
+                self.groups = validation.validation_items(known)
+        self.trainer = Trainer(self.recipe, pool, torch.device(arguments.device), threads)
+        self.first = self.trainer.ranks[0] == 0
         self.folder: Path = arguments.out
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.log = Log(self.folder, arguments.tensorboard)
-        self.best, self.stale = float("inf"), 0
+        self.log = Log(self.folder, arguments.tensorboard and self.first)
+        self.best, self.stale, before = float("inf"), 0, 0.0
         if (checkpoint := self.folder / "checkpoint.pt").exists():
-            self.trainer.load(checkpoint)
+            self.best, self.stale, before = self.trainer.load(checkpoint)
         elif arguments.start is not None:
             self.trainer.warm_start(arguments.start)
-        self.began = time.monotonic()
+        self.began = time.monotonic() - before
         count = sum(p.numel() for p in self.trainer.net.parameters())
-        say(f"{len(pool)} graphs in {self.began - began:.0f} s; {count} weights")
+        self._say(f"{len(pool)} graphs in {time.monotonic() - began:.0f} s; {count} weights; step {self.trainer.step}")
 
     def __call__(self) -> None:
         """Train to the end, an early stop or Ctrl-C; the state is on disk in all three cases."""
         last = time.monotonic()
         reports = []
-        try:
-            while (progress := self._progress()) < 1:
+        with asked_to_end() as asked:
+            while (progress := self.trainer.agreed(2.0 if asked else self._progress())) < 1:
                 reports.append(self.trainer.advance(progress))
                 if time.monotonic() - last > self.arguments.validate_every:
                     self._validate(reports[-50:])
                     last = time.monotonic()
-            self._validate(reports[-50:])
-        except KeyboardInterrupt:
-            say("interrupted: run the same command to go on")
-            self.trainer.save(self.folder / "checkpoint.pt")
+            if progress == 2.0:
+                self._say(f"interrupted after step {self.trainer.step}: the same command goes on")
+                self._save()
+            else:
+                self._validate(reports[-50:])
 
     def _progress(self) -> float:
-        """Share of the run that is done, by steps or by time, the same in all processes; 1 after an early stop."""
+        """Share of the run that is done, by steps or by time; 1 after an early stop."""
         elapsed = time.monotonic() - self.began
-        progress = max(self.trainer.step / self.recipe.steps, elapsed / (60 * self.arguments.minutes))
+        progress: float = max(self.trainer.step / self.recipe.steps, elapsed / (60 * self.arguments.minutes))
         if self.arguments.patience and self.stale >= self.arguments.patience:
-            say(f"no gain in {self.stale} validations: stopped")
+            self._say(f"no gain in {self.stale} validations: stopped")
             progress = 1.0
-        return self.trainer.agreed(progress)
+        return min(1.0, progress)
+
+    def _save(self) -> None:
+        if self.first:
+            notes = (self.best, self.stale, time.monotonic() - self.began)
+            self.trainer.save(self.folder / "checkpoint.pt", notes)
+
+    def _say(self, text: str) -> None:
+        """One line for people."""
+        if self.first:
+            print(text, file=sys.stderr, flush=True)
 
     def _validate(self, reports: Sequence[Any]) -> None:
-        if self.trainer.ranks[0]:
+        if not self.first:
             return
         elapsed = time.monotonic() - self.began
         recent = {
@@ -205,8 +223,7 @@ class Run:
         gaps = validation.validate(self.trainer.outputs, self.groups, self.threads)
         score = gaps.score if self.groups else -float(self.trainer.step)
         self.log.write(self.trainer.step, elapsed, {"loss": recent, "gap": gaps.table})
-        say(f"step {self.trainer.step} {elapsed:.0f} s {recent} | {gaps}")
-        self.trainer.save(self.folder / "checkpoint.pt")
+        self._say(f"step {self.trainer.step} {elapsed:.0f} s {recent} | {gaps}")
         self.stale += 1
         if score < self.best:
             self.best, self.stale = score, 0
@@ -217,21 +234,60 @@ class Run:
                 "examples": validation.examples(self.trainer.outputs),
             }  # fmt: skip
             save_weights(self.folder / self.recipe.size.decoder, self.trainer.average, about)
+        self._save()
 
 
-def say(text: str) -> None:
-    """One line for people."""
-    print(text, file=sys.stderr, flush=True)
+@contextmanager
+def asked_to_end() -> Iterator[list[int]]:
+    """A list that is empty until someone asks the process to end, with Ctrl-C or as torchrun does; again is at once."""
+    asked: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        print("ending after this step; once more ends at once", file=sys.stderr, flush=True)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """The block runs in the first process, then in the others."""
+    waits = distributed.is_initialized() and distributed.get_rank() > 0
+    if waits:
+        distributed.barrier()
+    yield
+    if distributed.is_initialized() and not waits:
+        distributed.barrier()
+
+
+@contextmanager
+def processes(device: str) -> Iterator[None]:
+    """Those that torchrun started know of each other, and spread over the accelerators."""
+    if "RANK" not in os.environ:
+        yield
+        return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    distributed.init_process_group("gloo", timeout=LONG)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Train as the arguments say; returns the exit code."""
     arguments = parser().parse_args(argv)
-    if "RANK" in os.environ:  # started by torchrun
-        torch.distributed.init_process_group("gloo")
     torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew for every shape, and shapes differ from batch to batch
     sys.setswitchinterval(SWITCH)
-    with ThreadPoolExecutor(arguments.threads) as threads:
+    with processes(arguments.device), ThreadPoolExecutor(arguments.threads) as threads:
         Run(arguments, threads)()
     return 0
 

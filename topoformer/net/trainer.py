@@ -33,6 +33,7 @@ class Recipe:
     imitation: float = 0.3  # share of the run that only imitates; the rest samples and improves on what it finds
     samples: int = 16
     recall: float = 0.1  # weight of imitating the best order known during the second part (self-labelling)
+    reinforcement: float = 1.0  # weight of REINFORCE there; with 0 the samples serve as labels only
     baseline: str = "mean"
     subset: int = 1  # samples whose best is to be low
     targets: float = 0.5
@@ -75,7 +76,7 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.recipe, self.pool, self.device, self.threads = recipe, pool, device, threads
         self.net = make(recipe.size).to(device)
-        self.average = make(recipe.size).to(device).requires_grad_(False)
+        self.average = make(recipe.size).to(device).requires_grad_(False).eval()
         self.average.load_state_dict(self.net.state_dict())
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.98)
@@ -123,7 +124,7 @@ class Trainer:
             inside = progress / r.imitation
             return Goal(1.0, 0.0, 0, r.targets), warm * r.rate * (0.65 + 0.35 * math.cos(math.pi * inside))
         inside = min(1.0, (progress - r.imitation) / max(1 - r.imitation, 1e-9))
-        return Goal(r.recall, 1.0, r.samples, r.targets, r.baseline, r.subset), warm * r.rate2 * (
+        return Goal(r.recall, r.reinforcement, r.samples, r.targets, r.baseline, r.subset), warm * r.rate2 * (
             0.51 + 0.49 * math.cos(math.pi * inside)
         )
 
@@ -206,11 +207,11 @@ class Trainer:
             found.append(out[0, : x.n].cpu().numpy())
         return found
 
-    def save(self, path: Path) -> None:
-        """Write all that a restart needs; the file is replaced whole or not at all."""
+    def save(self, path: Path, notes: tuple[Any, ...] = ()) -> None:
+        """Write all that a restart needs, and ``notes``; the file is replaced whole or not at all."""
         state = {
             "net": self.net.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "step": self.step, "rng": torch.get_rng_state(),
+            "optimiser": self.optimiser.state_dict(), "step": self.step, "rng": torch.get_rng_state(), "notes": notes,
         }  # fmt: skip
         known = path.with_suffix(".npz")
         for target, write in ((known, partial(save_known, self.pool)), (path, partial(torch.save, state))):
@@ -219,8 +220,8 @@ class Trainer:
                 write(file)
             unfinished.replace(target)
 
-    def load(self, path: Path) -> None:
-        """Go on from what :meth:`save` wrote, with the same recipe and pool."""
+    def load(self, path: Path) -> tuple[Any, ...]:
+        """Go on from what :meth:`save` wrote, with the same recipe and pool; returns its notes."""
         state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=False)
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
@@ -228,6 +229,8 @@ class Trainer:
         self.step = state["step"]
         torch.set_rng_state(state["rng"].cpu())
         load_known(self.pool, path.with_suffix(".npz"))
+        notes: tuple[Any, ...] = state["notes"]
+        return notes
 
     def warm_start(self, path: Path) -> None:
         """Begin with the weights of another run's checkpoint."""

@@ -1,6 +1,7 @@
 """Methods that search, each a sequence of phases under one deadline, ended by the first proof."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from graphs import Graph
 from graphs.cost import Objective
@@ -18,30 +19,30 @@ LARGEST = 20_000  # nodes: what a budget implies takes memory by the square of t
 def auto(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """All of these in turn, cheapest first, until one proves the order optimal or the time is over."""
     search = Search(graph, objective, seconds, seed, steps)
-    return _run(search, Search.policies, Search.cuts, _narrow_beam, _squeeze_and_windows)
+    return run(search, Search.policies, Search.cuts, _narrow_beam, _squeeze_and_windows)
 
 
 def exact(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """Budgets between bound and best, each refuted or searched, until the optimum is proven."""
-    return _run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _squeeze)
+    return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _squeeze)
 
 
 def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """Beams over the whole graph from both ends, wider and wider, and minimum cuts for the bound."""
-    return _run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _beams)
+    return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _beams)
 
 
 def local_search(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """Stretches of the best policy's order around its peak, found again by wider and wider beams."""
-    return _run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _windows)
+    return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _windows)
 
 
 def cuts(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """The best list policy, bounded by minimum cuts: a proof in milliseconds where nothing can be gained."""
-    return _run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts)
+    return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts)
 
 
-def _run(search: Search, *phases: Callable[[Search], None]) -> Outcome:
+def run(search: Search, *phases: Callable[[Search], None]) -> Outcome:
     """One phase after the other until the search is over; what was found by then is the answer."""
     with search.stopper.kept():
         for phase in phases:
@@ -87,14 +88,30 @@ def _windows(search: Search) -> None:
 
 
 def _squeeze_and_windows(search: Search) -> None:
-    """Rounds of both, each with wider beams than its last one: always of the one that has had less than its share."""
-    parts: dict[Squeeze | Windows, float] = {Windows(search): WINDOWS_SHARE}
+    take_turns(search, usual_parts(search))
+
+
+class Part(Protocol):
+    """What can be repeated, each time with more effort."""
+
+    def round(self) -> bool:
+        """Do it once more; False where there is no use in doing it again."""
+
+
+def usual_parts(search: Search) -> dict[Part, float]:
+    """Squeezing where memory allows for it, and local search, with their shares of the steps."""
+    windows: dict[Part, float] = {Windows(search): WINDOWS_SHARE}
     if _squeezable(search.graph):
-        parts = {Squeeze(search): 1.0 - WINDOWS_SHARE, **parts}
-    spent = dict.fromkeys(parts, 0)
-    while parts and not search.over:
-        part = min(parts, key=lambda part: spent[part] / parts[part])
+        return {Squeeze(search): 1.0 - WINDOWS_SHARE, **windows}
+    return windows
+
+
+def take_turns(search: Search, parts: dict[Part, float]) -> None:
+    """Rounds of all ``parts``, each with more effort than its last: always of the one that had least of its share."""
+    left, spent = dict(parts), dict.fromkeys(parts, 0)
+    while left and not search.over:
+        part = min(left, key=lambda part: spent[part] / parts[part])
         before = search.spent
         if not part.round():
-            del parts[part]
+            del left[part]
         spent[part] += search.spent - before

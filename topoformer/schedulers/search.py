@@ -135,15 +135,15 @@ class Search:
                 if value < lowest:
                     lowest, self.order, self.peak = value, order, peak_bytes(self.graph, order)
 
-    def cuts(self) -> None:
-        """Raise the bound by minimum cuts along the best order."""
+    def cuts(self, most: float = CUT_SHARE) -> None:
+        """Raise the bound by minimum cuts along the best order; ``most`` of the time left goes into it."""
         self.compile(_compile_cuts)
         if self.over:
             return
         with self.phase("cuts"):
             if self._network is None:
                 self._network = CutNetwork(self.graph)
-            share = 1.0 if self.steps is not None else CUT_SHARE
+            share = 1.0 if self.steps is not None else most
             deadline = time.monotonic() + share * self.stopper.left
             bound, witness = cut_bound(self._network, self.order, floor=self.bound, deadline=deadline)
             self.prove(bound, witness)

@@ -1,7 +1,10 @@
 """Training graphs, labels and the command that trains."""
 
+import signal
+
 import numpy as np
 import pytest
+import torch
 
 import graphs
 from graphs import check_order, peak_bytes
@@ -71,20 +74,61 @@ def test_an_item_keeps_the_best_order():
     assert (x.best_peak, x.best_order.tolist()) == (10, list(range(20)))
 
 
-def test_the_whole_recipe_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capfd):
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """The whole recipe, as small as it gets, but for the folder and the number of steps."""
     monkeypatch.setattr(train.validation, "GROUPS", {"layered": (2, Draw(20, 20, layered_only=True))})
     monkeypatch.setattr(train.validation, "EXAMPLES", 1)
-    command = [
-        "--out", str(tmp_path / "run"), "--labels", str(tmp_path / "labels.npz"), "--label-count", "4", "--graphs", "3",
+    return [
+        "--labels", str(tmp_path / "labels.npz"), "--label-count", "4", "--graphs", "3",
         "--ranges", "12-20,20-30,30-40", "--references", str(tmp_path / "beam.json"), "--layers", "1", "--width", "8",
         "--samples", "2", "--micro-batches", "1", "--graphs-a-batch", "2", "--threads", "1", "--device", "cpu",
     ]  # fmt: skip
-    assert train.main([*command, "--steps", "3"]) == 0
+
+
+def test_the_whole_recipe_runs_and_goes_on_where_it_stopped(tmp_path, command, capfd):
+    run = [*command, "--out", str(tmp_path / "run")]
+    assert train.main([*run, "--steps", "3"]) == 0
     assert "step 3" in capfd.readouterr().err
-    assert train.main([*command, "--steps", "5"]) == 0
+    assert train.main([*run, "--steps", "5"]) == 0
     assert "step 5" in capfd.readouterr().err
     assert len((tmp_path / "run" / "curve.jsonl").read_text().splitlines()) == 2
     assert load_encoder(folder=tmp_path / "run").policy(layered(30, seed=1)).priority.shape == (30,)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_was_asked_to_end_goes_on_as_if_nothing_had_been(tmp_path, command, monkeypatch, capfd, number):
+    advance = train.Trainer.advance
+
+    def asked_at_the_third(self, progress):
+        if self.step == 2:
+            signal.raise_signal(number)
+        return advance(self, progress)
+
+    handler = signal.getsignal(number)
+    assert train.main([*command, "--steps", "6", "--out", str(tmp_path / "one")]) == 0
+    monkeypatch.setattr(train.Trainer, "advance", asked_at_the_third)
+    assert train.main([*command, "--steps", "6", "--out", str(tmp_path / "two")]) == 0
+    assert "interrupted after step 3: the same command goes on" in capfd.readouterr().err
+    assert signal.getsignal(number) == handler
+    monkeypatch.setattr(train.Trainer, "advance", advance)
+    assert train.main([*command, "--steps", "6", "--out", str(tmp_path / "two")]) == 0
+    one, two = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=False) for name in ("one", "two"))
+    assert one["step"] == two["step"] == 6
+    assert all(torch.equal(one["net"][name], two["net"][name]) for name in one["net"])
+    assert one["notes"][:2] == two["notes"][:2]
+
+
+def test_worse_weights_do_not_replace_better_ones_after_a_restart(tmp_path, command):
+    run = [*command, "--out", str(tmp_path / "run")]
+    assert train.main([*run, "--steps", "2"]) == 0
+    checkpoint = tmp_path / "run" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=False)
+    torch.save(state | {"notes": (-1.0, 0, 5.0)}, checkpoint)  # better than anything can be
+    before = (tmp_path / "run" / "dynamic.safetensors").read_bytes()
+    assert train.main([*run, "--steps", "4"]) == 0
+    assert (tmp_path / "run" / "dynamic.safetensors").read_bytes() == before
+    assert torch.load(checkpoint, weights_only=False)["notes"][:2] == (-1.0, 1)
 
 
 def test_variants_of_the_zoo_trace():

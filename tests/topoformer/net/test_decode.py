@@ -196,6 +196,20 @@ def test_the_best_of_many_is_legal_and_found_on_small_graphs(graph):
     assert again.order.tolist() == found.order.tolist()
 
 
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_the_best_of_many_begins_with_the_better_of_greedy_and_a_known_order(graph):
+    inst, chosen = instance(graph), policy(graph, 4)
+    orders, _ = samples(inst, chosen, 0, count=30, seed=2)
+    peaks = [peak_bytes(graph, order) for order in orders]
+    first = greedy(inst, chosen, 0).peak_bytes
+    for number in (int(np.argmin(peaks)), int(np.argmax(peaks))):
+        found = best_of(inst, chosen, 0, samples=1, seed=3, known=orders[number])
+        assert found.peak_bytes == peak_bytes(graph, found.order) == min(first, peaks[number])
+        more = best_of(inst, chosen, 0, samples=50, seed=3, known=orders[number])
+        assert more.peak_bytes == peak_bytes(graph, check_order(graph, more.order)) <= found.peak_bytes
+    assert min(peaks) == peak_bytes(graph, orders[int(np.argmin(peaks))])  # what is known is left as it is
+
+
 def test_the_best_of_many_ends_at_the_floor_and_when_patience_is_over():
     graph = layered(40, seed=1)
     inst, chosen = instance(graph), policy(graph, 4)

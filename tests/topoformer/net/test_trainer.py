@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from graphs.synthetic import layered
-from topoformer.net.losses import Goal
+from topoformer.net._rollout_kernels import DYNAMIC
+from topoformer.net.losses import Goal, loss
 from topoformer.net.model import Size
 from topoformer.net.pool import item
 from topoformer.net.trainer import Recipe, Trainer
@@ -68,6 +70,16 @@ def test_training_lowers_cost_and_loss(threads):
     assert all(x.best_peak == 10**9 for x in made.pool)  # imitation samples nothing
     made.advance(0.9)
     assert any(x.best_peak < 10**9 for x in made.pool)
+
+
+def test_without_reinforcement_samples_are_labels_and_nothing_else(threads):
+    x = pool()[0]
+    found = loss(x, np.zeros((x.n, 1 + DYNAMIC), np.float32), Goal(0.0, 0.0, 4), 1)
+    assert not found.gradient.any()
+    assert found.best.peak_bytes < x.best_peak
+    made = Trainer(replace(RECIPE, reinforcement=0.0, recall=1.0), pool(), torch.device("cpu"), threads)
+    goals = [made._phase(progress)[0] for progress in (0.1, 0.9)]
+    assert [(g.imitation, g.reinforcement, g.samples) for g in goals] == [(1.0, 0.0, 0), (1.0, 0.0, 4)]
 
 
 def gradient(made):
