@@ -1,10 +1,7 @@
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ from bayesopt_perm.journal import Journal
 from bayesopt_perm.problems import random_flow_shop
 
 ROOT = Path(__file__).parents[2]
-KILLS = 3
+KILLS = 50
 PROBLEM = random_flow_shop(9, 3, seed=1)
 OPTIONS = {"batch_size": 4, "initial": 8, "seed": 5}
 
@@ -58,45 +55,50 @@ def test_whatever_line_is_torn_the_same_evaluations_follow(tmp_path):
         assert path.read_bytes() == data, cut
 
 
-SEARCH = """
-import sys, time
+NURSERY = """
+import os, random, signal, sys, time
 from bayesopt_perm import minimize
 from bayesopt_perm.problems import random_flow_shop
+folder, kills = sys.argv[1], int(sys.argv[2])
 problem = random_flow_shop(9, 3, seed=1)
+options = dict(batch_size=4, initial=8)
 def f(order):
-    with open(sys.argv[2], "a") as log:
+    with open(f"{folder}/{search}.log", "a") as log:
         log.write(".")
-    time.sleep(0.005)
+    time.sleep(0.002)
     return problem(order)
-print("ready", flush=True)
-minimize(f, 9, budget=60, batch_size=4, initial=8, seed=5, journal=sys.argv[1])
-print("done", flush=True)
+minimize(problem, 9, budget=20, **options)  # what is compiled is compiled once
+rng, search = random.Random(1), 0
+while kills:
+    child = os.fork()
+    if not child:
+        minimize(f, 9, budget=40, seed=search, journal=f"{folder}/{search}.jsonl", **options)
+        os._exit(0)
+    time.sleep(rng.uniform(0.0, 0.2))
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL)
+    kills -= status == signal.SIGKILL
+    search += status == 0
+minimize(f, 9, budget=40, seed=search, journal=f"{folder}/{search}.jsonl", **options)
+print(search + 1)
 """
 
 
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_counted_twice(tmp_path):
-    """Several kills in a row; each start goes on with what the one before left."""
-    journal, log, rng = tmp_path / "j", tmp_path / "log", random.Random(1)
-    kills = 0
-    for _ in range(40):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SEARCH, journal, log], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        process.stdout.readline()
-        time.sleep(rng.uniform(0.05, 0.5) if kills < KILLS else 0)
-        if kills < KILLS:
-            os.kill(process.pid, signal.SIGKILL)
-            kills += process.wait() == -signal.SIGKILL
-            process.stdout.close()
-        else:
-            assert process.communicate()[0] == "done\n"
-            break
-    lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    tells = [entry["tell"][0] for entry in lines if "tell" in entry]
-    assert len(tells) == 60 == len({tuple(order) for order in tells})
-    wanted = minimize(PROBLEM, 9, budget=60, **OPTIONS)
-    assert [evaluation.order.tolist() for evaluation in wanted.history] == tells
-    assert 60 <= len(log.read_text()) <= 60 + kills  # a kill repeats at most the evaluation that it cut short
+    """Fifty kills, each start going on with what the one before left, a new search once one has ended."""
+    argv = [sys.executable, "-c", NURSERY, str(tmp_path), str(KILLS)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    evaluated = 0
+    for search in range(int(done.stdout)):
+        lines = [json.loads(line) for line in (tmp_path / f"{search}.jsonl").read_text().splitlines()]
+        tells = [entry["tell"][0] for entry in lines if "tell" in entry]
+        assert len(tells) == 40 == len({tuple(order) for order in tells})
+        wanted = minimize(PROBLEM, 9, budget=40, **{**OPTIONS, "seed": search})
+        assert [evaluation.order.tolist() for evaluation in wanted.history] == tells
+        evaluated += len((tmp_path / f"{search}.log").read_text())
+    assert 0 <= evaluated - 40 * int(done.stdout) <= KILLS  # a kill repeats at most the evaluation that it cut short
 
 
 def test_two_processes_on_one_journal_are_refused(tmp_path):
