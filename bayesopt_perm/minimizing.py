@@ -20,6 +20,7 @@ __all__ = ["minimize"]
 
 Objective = Callable[[Int64Array], float]
 MOST_RESTARTS = 10  # executors lost in a row before the search gives up
+LEAST_TOLD = 10  # evaluations, all of one value, that call an objective constant
 MOST_LOST = 2  # times that an evaluation is submitted again after an executor gave it up with the workers that it lost
 
 
@@ -74,7 +75,7 @@ def minimize(
         options: further arguments of :class:`~bayesopt_perm.optimizer.BayesOpt`.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: if an argument is out of range, or the initial evaluations (ten or more) all gave the same value.
         BrokenExecutor: if the executor breaks and ``executor`` is not a function that makes another.
     """
     space = _space(n, precedence, budget, initial, start)
@@ -134,6 +135,7 @@ class _Loop:
                     return "seconds"
                 free = min(optimizer.batch_size, budget - len(optimizer.history)) - len(self.under_way)
                 if free > 0 and (asynchronous or not self.under_way):
+                    self.refuse_constant()
                     orders = optimizer.ask(free)
                     if not len(orders) and not self.under_way:
                         return "every permutation was tried"
@@ -146,6 +148,13 @@ class _Loop:
                 future.cancel()
             if self.make:
                 self.executor.shutdown(wait=False)
+
+    def refuse_constant(self) -> None:
+        """Raise rather than go on where the initial evaluations say that the order makes no difference."""
+        values = {evaluation.value for evaluation in self.optimizer.history}
+        count = len(self.optimizer.history)
+        if len(values) == 1 and count >= max(self.optimizer.initial, LEAST_TOLD):
+            raise ValueError(f"all {count} evaluations gave {values.pop():g}: there is nothing to learn from")
 
     def submit(self, orders: Int64Array) -> None:
         for index, order in enumerate(orders):

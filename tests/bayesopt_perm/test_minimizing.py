@@ -78,7 +78,7 @@ def test_an_evaluation_that_takes_too_long_is_left():
         return PROBLEM(order)
 
     with ThreadPoolExecutor(8) as pool:
-        result = minimize(f, 9, executor=pool, timeout=0.3, **OPTIONS)
+        result = minimize(f, 9, executor=pool, timeout=0.3, start=[range(9)], **OPTIONS)
     late = [evaluation for evaluation in result.history if evaluation.failure]
     assert {evaluation.failure for evaluation in late} <= {"no value within 0.3 seconds"}
     assert all(evaluation.order[0] == 0 for evaluation in late)
@@ -148,6 +148,10 @@ def test_a_broken_executor_that_nobody_replaces_is_an_error(tmp_path):
         (
             lambda: minimize(PROBLEM, 9, timeout=1),
             "'timeout' needs an executor: an evaluation in this thread cannot be left",
+        ),
+        (
+            lambda: minimize(lambda order: 7, 9, budget=40),
+            "all 30 evaluations gave 7: there is nothing to learn from",
         ),
         (lambda: climb(PROBLEM, 9, budget=5, initial=6), "'initial' must be from 1 to the budget of 5 (got 6)"),
         (lambda: climb(PROBLEM, 9, move="turn"), "unknown move 'turn' (known: swap, adjacent, insert, reverse)"),

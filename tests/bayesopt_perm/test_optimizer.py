@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +209,16 @@ def test_given_orders_come_first_and_then_random_ones():
     assert len(BayesOpt(PROBLEM.space, batch_size=9, initial=3, start=given).ask()) == 5
     with pytest.raises(ValueError, match="order 1 is not a permutation of 0"):
         BayesOpt(PROBLEM.space, start=[given[0], [3, 3, 0, 1, 2, 4, 5, 6, 7]])
+
+
+def test_hundreds_of_items_stay_within_memory():
+    problem = random_flow_shop(200, 5, seed=2)
+    opt = BayesOpt(problem.space, batch_size=10, initial=200, seed=1)
+    tracemalloc.start()
+    played(opt, 21, problem)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(opt.history) == 210
+    assert peak < 200 << 20
+    first, last = ([e.value for e in part] for part in (opt.history[:200], opt.history[200:]))
+    assert np.mean(last) < np.mean(first)
