@@ -17,7 +17,7 @@ from bayesopt_perm.journal import Journal
 from bayesopt_perm.result import Evaluation
 from bayesopt_perm.search import NATURAL_MOVES, Scorer, candidates, every_candidate
 from bayesopt_perm.space import MOVES, PermutationSpace
-from bayesopt_perm.surrogate import Choice, Surrogate, fit
+from bayesopt_perm.surrogate import Choice, Surrogate, conditioned, fit
 
 __all__ = ["BayesOpt"]
 
@@ -187,9 +187,25 @@ class BayesOpt:
         return np.array(list(found.values()), np.int64).reshape(-1, self.space.n)
 
     def _round(self, values: Float64Array, count: int, rng: np.random.Generator) -> Int64Array:
+        """A batch, divided between the likeliest kernel and those that the values do not tell from it yet."""
         told = self.surrogate()
         self.choice = told.choice
-        model = told.pending(self.pending)
+        models = [told]
+        for kernel, lengthscale, noise in self.choice.rivals if self.choice else ():
+            models.append(conditioned(Choice(kernel, lengthscale, noise, 0), told.orders, told.y))
+        first = self._asks % len(models)  # so that they take turns where there are more of them than orders
+        found: list[Int64Array] = []
+        for place in range(len(models)):
+            share = (count + len(models) - 1 - place) // len(models)
+            if share:
+                found.extend(self._part(models[(first + place) % len(models)], values, share, found, rng))
+        return np.array(found, np.int64).reshape(-1, self.space.n)
+
+    def _part(
+        self, told: Surrogate, values: Float64Array, count: int, chosen: Sequence[Int64Array], rng: np.random.Generator
+    ) -> Int64Array:
+        """At most ``count`` orders that ``told`` thinks well of, those in ``chosen`` being asked for too."""
+        model = told.pending(np.concatenate([self.pending, np.array(chosen, np.int64).reshape(-1, self.space.n)]))
         best = (float(np.nanmin(values)) - model.center) / model.spread
         scorer = Scorer(model, ACQUISITIONS[self.acquisition], best)
         if self.acquisition == "est":
@@ -197,15 +213,16 @@ class BayesOpt:
                 np.concatenate([self.space.sample(500 if not self.space.precedence else 10, rng), told.orders])
             )
             scorer = Scorer(model, scorer.acquisition, estimated_optimum(around.mean, around.sd, best))
+        seen = self._seen() | {order.tobytes() for order in chosen}
         if self._small:
-            found = every_candidate(scorer, self.space, self._seen())
+            found = every_candidate(scorer, self.space, seen)
         else:
-            found = candidates(scorer, self.space, self._moves(), self._seen(), rng)
+            found = candidates(scorer, self.space, self._moves(told.choice), seen, rng)
         return pick(self.batch, Round(model, found, self.acquisition, best, rng), count)
 
-    def _moves(self) -> Sequence[str]:
+    def _moves(self, choice: Choice | None) -> Sequence[str]:
         if self.moves == "auto":
-            return NATURAL_MOVES[self.choice.kernel] if self.choice else ("swap", "insert")
+            return NATURAL_MOVES[choice.kernel] if choice else ("swap", "insert")
         return [self.moves] if isinstance(self.moves, str) else self.moves
 
     def _header(self) -> dict[str, Any]:

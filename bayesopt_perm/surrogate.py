@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from bayesopt_perm._kernels import Float64Array, Int64Array
 from bayesopt_perm.covariance import NAMES, WEIGHTED, Covariance, TableCovariance, TorchCovariance, WeightedCovariance
 
-__all__ = ["Choice", "Surrogate", "choose", "fit"]
+__all__ = ["Choice", "Surrogate", "choose", "conditioned", "fit"]
 
 LENGTHSCALES = (0.02, 100.0)
 NOISE_SHARES = (1e-6, 10.0)  # of the variance; the least keeps the Cholesky factor sound
@@ -28,6 +28,8 @@ STARTS = ((0.1, 1e-2), (1.0, 1e-3), (10.0, 1e-4))  # (lengthscale, noise share)
 MOST_FITTED = 320  # more evaluations than this are thinned for the two parameters; predictions use all
 WEIGHED = 2  # evaluations an entry before weights are tried
 MOST_WEIGHED = 250  # evaluations that they are fitted on: each adds n numbers a pair
+NEARLY = 10.0  # nats that a kernel of another kind may be less likely
+KINDS = (("hamming",), ("adjacency",), ("position", "mallows", "spearman", "mergesort"))  # what is alike in their eyes
 WIDEST = 4.0  # largest logarithm of a weight
 CLOSE = {"ftol": 1e-7}  # of a loss an evaluation: finer differences say nothing about the next batch
 REFIT = 1.05  # the two parameters are fitted anew each time there are this many times as many evaluations
@@ -45,6 +47,7 @@ class Choice:
     fitted: int = 0  # and when its two parameters were fitted
     loss: float = 0.0  # negative log likelihood an evaluation, up to a constant
     weights: tuple[float, ...] = ()  # of the entries, where the likelihood speaks for them
+    rivals: tuple[tuple[str, float, float], ...] = ()  # of other kinds and nearly as likely, with their parameters
 
     def covariance(self, n: int) -> TableCovariance:
         """The covariance function for n items."""
@@ -188,7 +191,21 @@ def choose(
     found = [_maximised(Choice(name, 1.0, 0.0, total, total), orders, values, STARTS) for name in kernels]
     if len(values) >= WEIGHED * orders.shape[1]:
         found += [_weighted(choice, orders, values) for choice in found if choice.kernel in WEIGHTED]
-    return min(found, key=lambda choice: choice.loss)
+    best = min(found, key=lambda choice: choice.loss)
+    return replace(best, rivals=_rivals(best, found, len(values)))
+
+
+def _rivals(best: Choice, found: Sequence[Choice], evaluations: int) -> tuple[tuple[str, float, float], ...]:
+    """Of each kind of kernel but that of ``best`` the likeliest, if it is nearly as likely."""
+    rivals = []
+    for kind in KINDS:
+        of_kind = [choice for choice in found if choice.kernel in kind and not choice.weights]
+        if best.kernel in kind or not of_kind:
+            continue
+        likeliest = min(of_kind, key=lambda choice: choice.loss)
+        if (likeliest.loss - best.loss) * evaluations < NEARLY:
+            rivals.append((likeliest.kernel, likeliest.lengthscale, likeliest.noise_share))
+    return tuple(rivals)
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,18 +313,23 @@ def fit(
         raise ValueError("'y' must hold finite numbers")
     if isinstance(kernel, str):
         kernel = tuple(NAMES) if kernel == "auto" else (kernel,)
-    standard, center, spread = standardise(y)
     if isinstance(kernel, Sequence):
-        choice: Choice | None = choose(orders, y, kernel, last)
-        assert choice
-        covariance: Covariance = choice.covariance(orders.shape[1])
-        noise = choice.noise_share
-    else:
-        from bayesopt_perm.botorch_model import fitted_kernel
+        return conditioned(choose(orders, y, kernel, last), orders, y)
+    from bayesopt_perm.botorch_model import fitted_kernel
 
-        choice = None
-        fitted, noise = fitted_kernel(kernel, orders, y)
-        covariance = TorchCovariance(fitted)
+    fitted, noise = fitted_kernel(kernel, orders, y)
+    return _conditioned(TorchCovariance(fitted), noise, None, orders, y)
+
+
+def conditioned(choice: Choice, orders: Int64Array, y: Float64Array) -> Surrogate:
+    """The Gaussian process that ``choice`` describes, given ``orders`` (int64[N, n]) and ``y`` (float64[N])."""
+    return _conditioned(choice.covariance(orders.shape[1]), choice.noise_share, choice, orders, y)
+
+
+def _conditioned(
+    covariance: Covariance, noise: float, choice: Choice | None, orders: Int64Array, y: Float64Array
+) -> Surrogate:
+    standard, center, spread = standardise(y)
     rows = covariance.features(orders)
     correlation = torch.from_numpy(covariance.between(rows, rows))
     lower, weights, mean, variance = _profile(correlation, noise, torch.from_numpy(standard))
