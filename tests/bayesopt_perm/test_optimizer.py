@@ -222,3 +222,30 @@ def test_hundreds_of_items_stay_within_memory():
     assert peak < 200 << 20
     first, last = ([e.value for e in part] for part in (opt.history[:200], opt.history[200:]))
     assert np.mean(last) < np.mean(first)
+
+
+def test_kernels_that_are_as_likely_share_a_batch_until_one_is_not():
+    problem = random_traveling_salesman(20, seed=12)
+    opt = BayesOpt(problem.space, batch_size=6, initial=30, seed=3)
+    led = []
+    for _ in range(14):
+        played(opt, 1, problem)
+        led.append({opt.choice.kernel, *(name for name, _, _ in opt.choice.rivals)} if opt.choice else set())
+    assert {"hamming", "adjacency"} <= led[5]  # thirty random tours say next to nothing
+    assert led[-1] == {"adjacency"}
+    alone = BayesOpt(problem.space, batch_size=6, initial=30, seed=3, kernel="hamming")
+    played(alone, 14, problem)
+    assert alone.choice.rivals == ()
+    assert opt.best.value < alone.best.value
+
+
+def test_a_kernel_that_is_nearly_as_likely_has_a_share_of_one_evaluation_at_a_time_too():
+    problem = random_traveling_salesman(20, seed=12)
+    opts = [BayesOpt(problem.space, batch_size=1, initial=12, seed=3, kernel=kernel) for kernel in ("auto", "hamming")]
+    orders = problem.space.sample(12, seed=5)
+    asked = []
+    for opt in opts:
+        opt.tell(orders, problem.evaluate(orders))
+        asked.append([opt.ask()[0].tolist() for _ in range(3)])
+    assert len(opts[0].choice.rivals) == 2
+    assert asked[0] != asked[1]
