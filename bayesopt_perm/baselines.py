@@ -18,6 +18,7 @@ __all__ = ["BASELINES", "anneal", "climb", "evolve", "random_search"]
 
 Objective = Callable[[Int64Array], float]
 POPULATION, TOURNAMENT = 20, 3
+MANY, SOME = 64, 32  # of more items than this not all neighbours are made to draw one of them
 HOTTEST, COLDEST = 0.5, 0.005  # temperatures as shares of the spread of the initial values
 
 
@@ -57,7 +58,9 @@ class _Run:
 
     def neighbour(self, order: Int64Array, move: str) -> Int64Array:
         """A random neighbour; ``order`` itself where precedence leaves none."""
-        found = self.space.neighbours(order, move)
+        found = self.space.neighbours(order, move, SOME, self.rng) if self.space.n > MANY else order[:0]
+        if not len(found):
+            found = self.space.neighbours(order, move)
         chosen: Int64Array = found[self.rng.integers(len(found))] if len(found) else order
         return chosen
 

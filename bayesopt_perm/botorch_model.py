@@ -1,5 +1,6 @@
 """The way to botorch and back: a surrogate as a SingleTaskGP, and the parameters that botorch fits to a kernel."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from bayesopt_perm._kernels import Float64Array, Int64Array
 from bayesopt_perm.covariance import TorchCovariance
 from bayesopt_perm.kernels import KERNELS
 
-__all__ = ["as_botorch", "fitted_kernel", "inputs"]
+__all__ = ["as_botorch", "as_kernel", "fitted_kernel", "inputs"]
 
 LEAST_NOISE = 1e-8
 
@@ -52,16 +53,26 @@ def as_botorch(surrogate: Any) -> SingleTaskGP:
     return model.eval()
 
 
-def fitted_kernel(kernel: Kernel, orders: Int64Array, y: Float64Array) -> tuple[Kernel, float]:
-    """``kernel`` with its parameters fitted by botorch, and the noise as a share of the variance.
+def as_kernel(kernel: Any) -> Kernel:
+    """``kernel``, if it is a gpytorch kernel.
 
     Raises:
-        ValueError: if it is not a gpytorch kernel.
+        ValueError: if not.
     """
     if not isinstance(kernel, Kernel):
         raise ValueError(
             f"'kernel' must be \"auto\", names of kernels or a gpytorch kernel (got {type(kernel).__name__})"
         )
+    return kernel
+
+
+def fitted_kernel(kernel: Kernel, orders: Int64Array, y: Float64Array) -> tuple[Kernel, float]:
+    """A copy of ``kernel`` with its parameters fitted by botorch, and the noise as a share of the variance.
+
+    Raises:
+        ValueError: if it is not a gpytorch kernel.
+    """
+    kernel = copy.deepcopy(as_kernel(kernel))  # each fit begins where the caller's kernel stands, whatever came before
     model = _model(orders, y, kernel)
     fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
     return kernel.eval(), float((model.likelihood.noise / model.covar_module.outputscale).detach())

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,22 @@ class Journal:
             os.close(self._file)
             raise
         self.entries: list[dict[str, Any]] = lines[1:]
+        # A forked worker holds the lock too, and may live on where this process is killed.
+        forget = weakref.WeakMethod(self.close)
+        os.register_at_fork(after_in_child=lambda: (close := forget()) and close())
 
     def append(self, entry: dict[str, Any]) -> None:
-        """Write one entry and wait until it is on the disk."""
+        """Write one entry and wait until it is on the disk; one that cannot be written leaves nothing behind."""
         data = (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
-        while data:
-            data = data[os.write(self._file, data) :]
-        os.fsync(self._file)
+        end = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+            os.fsync(self._file)
+        except BaseException:
+            os.ftruncate(self._file, end)
+            os.lseek(self._file, end, os.SEEK_SET)
+            raise
 
     def close(self) -> None:
         """Let another process have the file."""

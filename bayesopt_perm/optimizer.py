@@ -13,14 +13,16 @@ from bayesopt_perm._kernels import Float64Array, Int64Array
 from bayesopt_perm.acquisition import ACQUISITIONS, estimated_optimum
 from bayesopt_perm.batch import BATCH_RULES, Round, pick
 from bayesopt_perm.covariance import NAMES
-from bayesopt_perm.journal import Journal
+from bayesopt_perm.journal import Journal, JournalError
 from bayesopt_perm.result import Evaluation
 from bayesopt_perm.search import NATURAL_MOVES, Scorer, candidates, every_candidate
 from bayesopt_perm.space import MOVES, PermutationSpace
-from bayesopt_perm.surrogate import Choice, Surrogate, conditioned, fit
+from bayesopt_perm.surrogate import Choice, Surrogate, check_kernel, conditioned, fit
 
 __all__ = ["BayesOpt"]
 
+LARGEST = 1e150  # of a value, or its square overflows
+MOST_DRAWS = 50  # rounds of random orders before all are gone through
 SMALL = 3000  # members of a space that are all scored rather than searched
 
 
@@ -28,10 +30,10 @@ class BayesOpt:
     """Minimises an objective over ``space`` with few evaluations, several at once.
 
     ``orders = opt.ask()`` gives int64[batch_size, n] orders to evaluate, ``opt.tell(orders, values)`` takes float64
-    values; NaN, infinity or None means that the evaluation failed. Orders may be told in any number and sequence, also
-    ones never asked for; those asked for and not told are ``pending`` and count for the next ask. The first ``initial``
-    orders are those of ``start``, then random ones. What is asked depends on the seed and on what was asked and told
-    before, on nothing else.
+    values; NaN, infinity, a number beyond 1e150 or None means that the evaluation failed. Orders may be told in any
+    number and sequence, also ones never asked for; those asked for and not told are ``pending`` and count for the next
+    ask. The first ``initial`` orders are those of ``start``, then random ones. What is asked depends on the seed and on
+    what was asked and told before, on nothing else.
 
     Args:
         kernel: "auto", a name of ``bayesopt_perm.covariance.NAMES``, several of them (the likeliest is used), or a
@@ -63,19 +65,22 @@ class BayesOpt:
     ) -> None:
         _known("acquisition", acquisition, ACQUISITIONS)
         _known("batch", batch, BATCH_RULES)
-        for move in () if moves == "auto" else moves:
-            _known("moves", move, MOVES)
-        for name in [kernel] if isinstance(kernel, str) else kernel if isinstance(kernel, Sequence) else []:
-            _known("kernel", name, ["auto", *NAMES])
+        _names("moves", moves, MOVES)
+        if isinstance(kernel, str | Sequence):
+            _names("kernel", kernel, NAMES)
+        else:
+            check_kernel(kernel)
         for name, number, least in (("batch_size", batch_size, 1), ("initial", initial, 2), ("seed", seed, 0)):
             if number < least:
                 raise ValueError(f"'{name}' must be at least {least} (got {number})")
-        members = space.count(at_most=max(batch_size, SMALL) + 1)
+        given = np.asarray(start if start is not None else ())
+        self.start = space.check(given).copy() if given.size else np.empty((0, space.n), np.int64)
+        wanted = max(int(initial), len(self.start))
+        members = space.count(at_most=max(batch_size, SMALL, wanted) + 1)
         if batch_size > members:
             raise ValueError(f"'batch_size' is {batch_size}, but the space has only {members} members")
-        self.space, self.batch_size, self.seed = space, batch_size, seed
-        self.start = space.check(start if start is not None else np.empty((0, space.n), np.int64))
-        self.initial = min(max(initial, len(self.start)), members)
+        self.space, self.batch_size, self.seed = space, int(batch_size), int(seed)
+        self.initial = min(wanted, members)
         self.kernel, self.acquisition, self.batch, self.moves = kernel, acquisition, batch, moves
         self.history: list[Evaluation] = []
         self.choice: Choice | None = None
@@ -87,8 +92,12 @@ class BayesOpt:
         self._journal = None
         if journal is not None:
             self._journal = Journal(journal, self._header())
-            for entry in self._journal.entries:
-                self._replay(entry)
+            try:
+                for entry in self._journal.entries:
+                    self._replay(entry)
+            except (KeyError, TypeError, ValueError) as error:
+                self._journal.close()
+                raise JournalError(f"{self._journal.path}: an entry is not one of this version ({error})") from error
 
     @property
     def pending(self) -> Int64Array:
@@ -131,13 +140,15 @@ class BayesOpt:
             ValueError: if an order is not a member of the space or the numbers of the two differ.
         """
         rows = self.space.check(orders)
-        numbers = np.asarray(values, np.float64).reshape(-1)  # None becomes NaN
+        numbers = np.array(values, np.float64).reshape(-1)  # a copy; None becomes NaN
         if len(numbers) != len(rows) or (failures is not None and len(failures) != len(rows)):
             raise ValueError(f"{len(rows)} orders need as many values (got {len(numbers)})")
         reasons: list[str | None] = list(failures) if failures is not None else [None] * len(rows)
         for index, value in enumerate(numbers):
-            if not math.isfinite(value):
+            if not abs(value) <= LARGEST:
                 numbers[index], reasons[index] = math.nan, reasons[index] or f"the value is {value}"
+            elif reasons[index]:
+                numbers[index] = math.nan
         written = [None if math.isnan(value) else value for value in numbers.tolist()]
         self._write({"tell": rows.tolist(), "values": written, "failures": reasons})
         self._told(rows, numbers, reasons)
@@ -180,8 +191,16 @@ class BayesOpt:
             chosen = rng.permutation(len(rest))[:count]
             return np.array([rest[index] for index in chosen], np.int64).reshape(-1, self.space.n)
         found: dict[bytes, Int64Array] = {}
-        while len(found) < count:
+        draws = 0
+        while len(found) < count and draws < MOST_DRAWS:
             for order in self.space.sample(count - len(found), rng):
+                if order.tobytes() not in seen:
+                    found[order.tobytes()] = order
+            draws += 1
+        if len(found) < count:  # hardly any are left
+            for order in self.space:
+                if len(found) == count:
+                    break
                 if order.tobytes() not in seen:
                     found[order.tobytes()] = order
         return np.array(list(found.values()), np.int64).reshape(-1, self.space.n)
@@ -199,6 +218,9 @@ class BayesOpt:
             share = (count + len(models) - 1 - place) // len(models)
             if share:
                 found.extend(self._part(models[(first + place) % len(models)], values, share, found, rng))
+        if len(found) < count and not self._small:  # what the search met was less than a batch
+            seen = self._seen() | {order.tobytes() for order in found}
+            found.extend(self._random(count - len(found), seen, rng))
         return np.array(found, np.int64).reshape(-1, self.space.n)
 
     def _part(
@@ -254,17 +276,28 @@ class BayesOpt:
     def _asked(self, orders: Int64Array) -> None:
         self._asks += 1
         for order in orders:
-            self._pending[order.tobytes()] = (self._given, order)
+            self._pending[order.tobytes()] = (self._given, order.copy())  # the caller may change his
             self._given += 1
 
     def _told(self, orders: Int64Array, values: Float64Array, failures: Sequence[str | None]) -> None:
         for order, value, failure in zip(orders, values.tolist(), failures, strict=True):
             number, _ = self._pending.pop(order.tobytes(), (self._given, order))
             self._given += number == self._given
-            self.history.append(Evaluation(order, value, failure))
+            self.history.append(Evaluation(order.copy(), value, failure))
             self._numbers.append(number)
 
 
-def _known(argument: str, name: str, choices: Any) -> None:
+def _known(argument: str, name: Any, choices: Any) -> None:
     if name not in choices:
         raise ValueError(f"unknown '{argument}' {name!r} (known: {', '.join(choices)})")
+
+
+def _names(argument: str, given: str | Sequence[str], choices: Any) -> None:
+    """``given`` must be "auto", one of ``choices`` or several of them."""
+    if not len(given):
+        raise ValueError(f"'{argument}' must not be empty (known: auto, {', '.join(choices)})")
+    if isinstance(given, str):
+        _known(argument, given, ["auto", *choices])
+    else:
+        for name in given:
+            _known(argument, name, choices)

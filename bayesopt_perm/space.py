@@ -37,7 +37,11 @@ class PermutationSpace:
         if not 1 <= n <= MOST_ITEMS:
             raise ValueError(f"'n' must be from 1 to {MOST_ITEMS} (got {n})")
         self.n = int(n)
-        self.precedence: tuple[tuple[int, int], ...] = tuple(sorted({(int(u), int(v)) for u, v in precedence or ()}))
+        try:
+            pairs = {(int(u), int(v)) for u, v in precedence or ()}
+        except (TypeError, ValueError):
+            raise ValueError("'precedence' must hold pairs (u, v) of items, u before v") from None
+        self.precedence: tuple[tuple[int, int], ...] = tuple(sorted(pairs))
         for pair in self.precedence:
             if not all(0 <= item < n for item in pair):
                 raise ValueError(f"'precedence' has the pair {pair}, but items go from 0 to {n - 1}")

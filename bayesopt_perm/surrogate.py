@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from bayesopt_perm._kernels import Float64Array, Int64Array
 from bayesopt_perm.covariance import NAMES, WEIGHTED, Covariance, TableCovariance, TorchCovariance, WeightedCovariance
 
-__all__ = ["Choice", "Surrogate", "choose", "conditioned", "fit"]
+__all__ = ["Choice", "Surrogate", "check_kernel", "choose", "conditioned", "fit"]
 
 LENGTHSCALES = (0.02, 100.0)
 NOISE_SHARES = (1e-6, 10.0)  # of the variance; the least keeps the Cholesky factor sound
@@ -278,7 +278,7 @@ class Surrogate:
             self,
             orders=np.concatenate([self.orders, orders]),
             y=np.concatenate([self.y, expected]),
-            rows=np.concatenate([self.rows, rows]),
+            rows=torch.cat([self.rows, rows]) if isinstance(rows, torch.Tensor) else np.concatenate([self.rows, rows]),
             lower=lower,
             weights=torch.cat([self.weights, torch.zeros(new, dtype=torch.float64)]),
         )
@@ -319,6 +319,13 @@ def fit(
 
     fitted, noise = fitted_kernel(kernel, orders, y)
     return _conditioned(TorchCovariance(fitted), noise, None, orders, y)
+
+
+def check_kernel(kernel: Any) -> None:
+    """Raise ValueError if ``kernel`` is not a gpytorch kernel."""
+    from bayesopt_perm.botorch_model import as_kernel
+
+    as_kernel(kernel)
 
 
 def conditioned(choice: Choice, orders: Int64Array, y: Float64Array) -> Surrogate:

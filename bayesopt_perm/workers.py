@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
 
@@ -19,7 +19,13 @@ def process_pool(processes: int) -> Executor:
     """
     if processes < 1:
         raise ValueError(f"'processes' must be at least 1 (got {processes})")
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_deaf)
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_deaf)
+    wait([pool.submit(_ready) for _ in range(processes)])  # so that no evaluation is late for the start of its worker
+    return pool
+
+
+def _ready() -> None:
+    pass
 
 
 def _deaf() -> None:

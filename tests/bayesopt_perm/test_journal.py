@@ -1,7 +1,10 @@
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +153,45 @@ def test_values_and_failures_come_back_exactly(tmp_path):
     again = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
     assert [evaluation.value for evaluation in again.history[:2]] == values[:2]
     assert again.history[2].failure == "OSError: no device"
+
+
+def test_an_entry_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
+    opt = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    batch = opt.ask()
+    before = (tmp_path / "j").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            opt.tell(batch, PROBLEM.evaluate(batch))
+    assert (tmp_path / "j").read_bytes() == before
+    opt.tell(batch, PROBLEM.evaluate(batch))
+    opt.close()
+    again = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    assert told(again.history) == told(opt.history)
+
+
+def test_a_forked_worker_that_lives_on_does_not_hold_the_journal(tmp_path):
+    opt = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    worker = os.fork()
+    if not worker:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        with pytest.raises(JournalError, match="another process"):
+            BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+        opt.close()  # as the kernel does for a process that is killed
+        BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS).close()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+
+
+def test_an_entry_of_another_version_is_said_and_the_file_let_go(tmp_path):
+    opt = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **{**OPTIONS, "seed": np.int64(5)})
+    opt.close()
+    data = (tmp_path / "j").read_bytes()
+    (tmp_path / "j").write_bytes(data + b'{"asked": 1}\n')
+    with pytest.raises(JournalError, match="an entry is not one of this version"):
+        BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    (tmp_path / "j").write_bytes(data)
+    BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS).close()

@@ -1,8 +1,9 @@
 import math
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import active_children, get_context
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from bayesopt_perm import minimize
 from bayesopt_perm.baselines import BASELINES, climb
 from bayesopt_perm.problems import random_flow_shop
-from tests.bayesopt_perm.workers import PROBLEM, DiesOnce
+from bayesopt_perm.workers import process_pool
+from tests.bayesopt_perm.workers import PROBLEM, DiesAlways, DiesOnce, hangs
 
 OPTIONS = {"budget": 30, "batch_size": 4, "initial": 8, "seed": 5}
 
@@ -52,7 +54,7 @@ def test_failures_of_every_kind_are_recorded_and_never_fatal():
     def f(order):
         if order[0] == 0:
             raise OSError("no device")
-        return {1: math.nan, 2: -math.inf, 3: "fast", 4: None}.get(int(order[0]), PROBLEM(order))
+        return {1: math.nan, 2: -math.inf, 3: "fast", 4: None, 5: 10**400, 6: 1e200}.get(int(order[0]), PROBLEM(order))
 
     result = minimize(f, 9, **{**OPTIONS, "initial": 25})
     reasons = {int(evaluation.order[0]): evaluation.failure for evaluation in result.history}
@@ -61,7 +63,9 @@ def test_failures_of_every_kind_are_recorded_and_never_fatal():
     assert reasons[2] == "the value is -inf"
     assert reasons[3] == "not a number: 'fast'"
     assert reasons[4] == "not a number: None"
-    assert reasons[5] is None
+    assert reasons[5].startswith("not a number: 1000")
+    assert reasons[6] == "the value is 1e+200"
+    assert {reason for first, reason in reasons.items() if first > 6} == {None}
     assert result.value >= 0
     everything = minimize(lambda order: 1 / 0, 9, **OPTIONS)
     assert math.isnan(everything.value)
@@ -129,6 +133,62 @@ def test_what_a_killed_worker_held_is_evaluated_by_another(tmp_path):
     result = minimize(DiesOnce(tmp_path), 9, executor=pool, **options)
     assert (tmp_path / "died").exists()
     assert sorted(told(result)) == sorted(told(minimize(PROBLEM, 9, **options)))
+
+
+def test_an_order_that_no_worker_survives_is_a_failed_evaluation():
+    """Those that were under way beside it are evaluated all the same."""
+    options = {**OPTIONS, "budget": 16, "initial": 12, "start": [[3, 0, 1, 2, 4, 5, 6, 7, 8]]}
+    result = minimize(DiesAlways(), 9, executor=pool, **options)
+    assert len(result.history) == 16 == len({tuple(order) for order, _ in told(result)})
+    lost = [evaluation for evaluation in result.history if evaluation.failure]
+    assert lost
+    assert all(evaluation.order[0] == 3 for evaluation in lost)
+    assert lost[0].failure.startswith("its worker was lost 2 times: ")
+
+
+def test_waiting_for_a_worker_is_not_being_late():
+    with ThreadPoolExecutor(1) as one:
+        slow = minimize(
+            lambda o: time.sleep(0.2) or PROBLEM(o), 9, executor=one, timeout=0.5, **{**OPTIONS, "budget": 9}
+        )
+    assert [evaluation.failure for evaluation in slow.history] == [None] * 9
+
+
+def test_workers_that_hang_are_replaced():
+    options = {**OPTIONS, "budget": 12, "start": [range(9), [0, 2, 1, *range(3, 9)]]}
+    result = minimize(hangs, 9, executor=partial(process_pool, 1), timeout=2.0, **options)
+    late = [evaluation for evaluation in result.history if evaluation.failure]
+    assert len(result.history) == 12
+    assert len(late) >= 2
+    assert {(int(e.order[0]), e.failure) for e in late} == {(0, "no value within 2 seconds")}
+    for child in active_children():
+        child.join(10)
+        assert not child.is_alive()
+    with ThreadPoolExecutor(1) as mine, pytest.raises(BrokenExecutor, match="every worker hangs"):
+        minimize(lambda o: time.sleep(0.5) or 1.0, 9, executor=mine, timeout=0.1, **OPTIONS)
+
+
+class BreaksOnce(ThreadPoolExecutor):
+    made = 0
+
+    def __init__(self):
+        super().__init__(4)
+        BreaksOnce.made += 1
+        self.left = 2 if BreaksOnce.made == 1 else 1000
+
+    def submit(self, fn, /, *args, **kwargs):
+        self.left -= 1
+        if self.left < 0:
+            raise BrokenExecutor("gone")
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_what_a_broken_executor_had_begun_is_not_lost():
+    counted = []
+    result = minimize(lambda o: counted.append(tuple(o)) or PROBLEM(o), 9, executor=BreaksOnce, **OPTIONS)
+    assert BreaksOnce.made == 2
+    assert len(result.history) == 30 == len({tuple(order) for order, _ in told(result)})
+    assert sorted(told(result)) == sorted(told(minimize(PROBLEM, 9, **OPTIONS)))
 
 
 def test_a_broken_executor_that_nobody_replaces_is_an_error(tmp_path):

@@ -249,3 +249,68 @@ def test_a_kernel_that_is_nearly_as_likely_has_a_share_of_one_evaluation_at_a_ti
         asked.append([opt.ask()[0].tolist() for _ in range(3)])
     assert len(opts[0].choice.rivals) == 2
     assert asked[0] != asked[1]
+
+
+def test_what_the_caller_does_with_his_arrays_changes_nothing():
+    opt = BayesOpt(PROBLEM.space, batch_size=4, initial=8)
+    asked = opt.ask()
+    kept = asked.copy()
+    asked += 1
+    assert same(opt.pending, kept)
+    values = np.array([1.0, np.inf, 3.0, 4.0])
+    values.flags.writeable = False
+    told = kept.copy()
+    opt.tell(told, values)
+    told[:] = told[:, ::-1]
+    assert same([evaluation.order for evaluation in opt.history], kept)
+    assert values[1] == np.inf
+
+
+def test_a_value_with_a_reason_why_there_is_none_is_no_value():
+    opt = BayesOpt(PROBLEM.space, initial=4)
+    opt.tell(opt.ask(2), [1.0, 2.0], ["crash", None])
+    assert opt.best.value == 2.0
+    assert np.isnan(opt.history[0].value)
+
+
+def test_a_given_kernel_is_left_as_it_is_and_takes_pending_orders():
+    kernel = PositionKernel()
+    before = kernel.lengthscale.item()
+    opts = [BayesOpt(PROBLEM.space, batch_size=3, initial=8, kernel=kernel) for _ in range(2)]
+    for opt in opts:
+        played(opt, 3)
+        opt.ask()
+    opts[1].surrogate()  # only looks
+    assert same(opts[0].ask(), opts[1].ask())
+    assert kernel.lengthscale.item() == before
+
+
+def test_every_initial_order_and_every_member_is_reached():
+    assert BayesOpt(PermutationSpace(20), initial=4000).initial == 4000
+    assert BayesOpt(PermutationSpace(20), start=[]).initial == 30
+    opt = BayesOpt(PermutationSpace(7), batch_size=20, initial=30)
+    orders = np.array(list(PermutationSpace(7)))
+    opt.tell(orders[30:], np.full(len(orders) - 30, np.nan))
+    assert len(opt.ask(50)) == 30
+    assert len(opt.ask(50)) == 0
+    tight = PermutationSpace(200, [(i, i + 1) for i in range(199) if i % 16 != 1])
+    opt = BayesOpt(tight, batch_size=20, initial=5, kernel="hamming")
+    batches = played(opt, 3, random_flow_shop(200, 2, seed=1))
+    assert [len(batch) for batch in batches] == [5, 20, 20]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("moves", [], "'moves' must not be empty (known: auto, swap"),
+        ("moves", "swop", "unknown 'moves' 'swop' (known: auto, swap"),
+        ("kernel", [], "'kernel' must not be empty (known: auto, hamming"),
+        ("kernel", ["auto", "mallows"], "unknown 'kernel' 'auto' (known: hamming"),
+        ("kernel", 42, "'kernel' must be \"auto\", names of kernels or a gpytorch kernel (got int)"),
+    ],
+)
+def test_a_bad_argument_is_refused_before_anything_is_evaluated(argument, value, message):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        BayesOpt(PROBLEM.space, **{argument: value})
+    assert str(caught.value).startswith(message)
+    assert BayesOpt(PROBLEM.space, moves="swap").moves == "swap"

@@ -217,3 +217,9 @@ def test_bad_input_is_refused_in_one_line(call, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("pairs", [5, [0, 1], [[0, 1, 2]], ["ab"]])
+def test_what_is_no_pairs_is_refused_in_one_line(pairs):
+    with pytest.raises(ValueError, match=r"'precedence' must hold pairs \(u, v\) of items, u before v"):
+        PermutationSpace(4, pairs)

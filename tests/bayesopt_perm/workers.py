@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from bayesopt_perm.problems import random_flow_shop
@@ -30,3 +31,10 @@ class DiesAlways:
         if order[0] == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return PROBLEM(order)
+
+
+def hangs(order):
+    """Never comes back for an order that begins with item 0."""
+    while order[0] == 0:
+        time.sleep(1.0)
+    return PROBLEM(order)
