@@ -183,9 +183,9 @@ class Evaluations:
         self.waiting.extendleft(reversed(held))
 
     def abandon(self) -> None:
-        """Let go of an executor that was made here; workers of a process pool that still run are ended."""
+        """Let go of an executor that was made here; the workers of a process pool are ended, whatever they do."""
         processes: Iterable[Any] = (getattr(self.executor, "_processes", None) or {}).values()
-        busy = list(processes) if self.under_way or self.hanging else []
+        workers = list(processes)
         self.executor.shutdown(wait=False)
-        for process in busy:
-            process.terminate()
+        for worker in workers:
+            worker.terminate()
