@@ -172,10 +172,13 @@ def test_an_entry_that_cannot_be_written_leaves_nothing_behind(tmp_path, monkeyp
 
 def test_a_forked_worker_that_lives_on_does_not_hold_the_journal(tmp_path):
     opt = BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
+    begun, begins = os.pipe()
     worker = os.fork()
     if not worker:
+        os.write(begins, b"!")
         time.sleep(60)
         os._exit(0)
+    os.read(begun, 1)
     try:
         with pytest.raises(JournalError, match="another process"):
             BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
