@@ -1,11 +1,15 @@
 """One thread a process: the suite runs in several, and sums must not depend on how a kernel is split."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell starts what it runs in the background deaf to Ctrl-C, which the programs that tests interrupt would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ ATT48 = [
 def published(*parts):
     path = DATA.joinpath(*parts)
     if not path.exists():
-        pytest.skip(f"published instances are not in {DATA}")
+        pytest.skip(f"published instances, which are no part of this repository, are not in {DATA}")
     return path
 
 

@@ -229,7 +229,7 @@ def test_a_changed_copy_of_a_graph_is_simulated_afresh():
 def published(nodes):
     found = sorted(LAYERED.glob(f"random_layered_n{nodes}_*.json"))
     if not found:
-        pytest.skip(f"published layered graphs are not in {LAYERED}")
+        pytest.skip(f"published layered graphs, which are no part of this repository, are not in {LAYERED}")
     data = json.loads(found[0].read_text())
     digraph = nx.DiGraph()
     digraph.add_nodes_from((node["name"], {"bytes": node["out_cost"]}) for node in data["nodes"])

@@ -9,7 +9,7 @@ from graphs import Graph, MemoryProfile, Order, simulate
 from graphs.cost import Objective
 from topoformer import net
 from topoformer.net import windows
-from topoformer.net.decode import Best, best_of, floor_of, greedy, instance
+from topoformer.net.decode import MANY, Best, best_of, floor_of, greedy, instance
 from topoformer.outcome import Outcome
 from topoformer.schedulers.guide import FIRST, Guide, Samples
 from topoformer.schedulers.portfolio import NARROW, WIDER, Part, run, take_turns, usual_parts
@@ -30,7 +30,9 @@ def topoformer(graph: Graph, objective: Objective, *, seconds: float, seed: int)
 
 def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """Orders drawn by the trained network while they get better, then in turns with what ``auto`` does."""
-    return run(Search(graph, objective, seconds, seed, steps), Search.policies, _unguided, _sample)
+    return run(
+        Search(graph, objective, seconds, seed, steps), Search.policies, _unguided, partial(_guided, beams=False)
+    )
 
 
 def _unguided(search: Search) -> None:
@@ -50,37 +52,23 @@ def _unguided(search: Search) -> None:
         search.cuts(CUT_SHARE)
 
 
-def _sample(search: Search) -> None:
-    parts: dict[Part, float] = {}
-    if search.graph.n > windows.LARGEST:
-        _stretches(search)
-    else:
-        guide = Guide(search)
-        guide.greedy()
-        guide.sample()
-        parts = {Samples(guide): SAMPLES_SHARE}
-    _rest(search, parts)
-
-
 def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """What ``auto`` does, and beams over the moves that the trained network finds likely take turns with it."""
-    return run(Search(graph, objective, seconds, seed, steps), Search.policies, _unguided, _beam)
+    return run(Search(graph, objective, seconds, seed, steps), Search.policies, _unguided, partial(_guided, beams=True))
 
 
-def _beam(search: Search) -> None:
+def _guided(search: Search, *, beams: bool) -> None:
+    """What the network finds, and then what ``auto`` does from the best order so far on, in turns with more of it."""
     parts: dict[Part, float] = {}
     if search.graph.n > windows.LARGEST:
         _stretches(search)
     else:
         guide = Guide(search)
         guide.greedy()
-        guide.sample(FIRST)
-        parts = {guide: GUIDED_SHARE, Samples(guide): SAMPLES_SHARE}
-    _rest(search, parts)
-
-
-def _rest(search: Search, parts: dict[Part, float]) -> None:
-    """What ``auto`` does, from the best order so far on, in turns with ``parts``."""
+        guide.sample(FIRST if beams else MANY)
+        parts = {Samples(guide): SAMPLES_SHARE}
+        if beams:
+            parts = {guide: GUIDED_SHARE, **parts}
     search.cuts(CUT_SHARE)
     if not search.over:
         take_turns(search, parts | usual_parts(search))
