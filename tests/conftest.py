@@ -8,7 +8,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # A shell starts what it runs in the background deaf to Ctrl-C, which the programs that tests interrupt would inherit.
+    # What a shell runs in the background is deaf to Ctrl-C, and so would be the programs that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
