@@ -57,7 +57,7 @@ def shapes(graph: Graph) -> None:
     if not isinstance(graph.name, str):
         raise GraphError(f"'name' must be a string (got {type(graph.name).__name__})")
     n, k = len(graph.labels), len(graph.writer)
-    for field, length in (("labels", n), ("ops", n), ("sources", n), ("tensor_names", k)):
+    for field, length in (("labels", n), ("ops", n), ("sources", n), ("dtypes", n), ("tensor_names", k)):
         column = getattr(graph, field)
         if not isinstance(column, tuple) or not all(isinstance(text, str) for text in column):
             raise GraphError(f"'{field}' must be a tuple of strings")
@@ -71,6 +71,7 @@ def shapes(graph: Graph) -> None:
         "scratch": (np.int64, (n,)),
         "flops": (np.float64, (n,)),
         "seconds": (np.float64, (n,)),
+        "moved": (np.int64, (n,)),
     }
     for field, (dtype, shape) in wanted.items():
         array = getattr(graph, field)
@@ -109,6 +110,10 @@ def values(graph: Graph) -> None:
     if len(bad):
         label, count = graph.labels[bad[0]], graph.scratch[bad[0]]
         raise GraphError(f"node {quoted(label)} has {count} scratch bytes; bytes must not be negative")
+    bad = np.flatnonzero(graph.moved < -1)
+    if len(bad):
+        label, count = graph.labels[bad[0]], graph.moved[bad[0]]
+        raise GraphError(f"node {quoted(label)} moves {count} bytes; bytes must not be negative (-1: unknown)")
     for field in ("flops", "seconds"):
         array = getattr(graph, field)
         bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))

@@ -68,6 +68,8 @@ def from_fx(
         kind=[storage.kind for storage in storages],
         after=sorted({pair for rule in RULES for pair in rule(facts)}),
         flops=[step.flops for step in steps],
+        moved=[step.moved for step in steps],
+        dtypes=[step.dtype for step in steps],
         tensor_names=[storage.name for storage in storages],
         sources=[_source(step.node) for step in steps],
     )

@@ -22,12 +22,12 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from graphs import fx_operators as knowledge
 from graphs.errors import UnsupportedOp
 from graphs.fx_inputs import FakeInputs, refuse_unseen, storage_key
 from graphs.fx_kernels import check_returned, with_kernel_memory
+from graphs.fx_work import Work
 from graphs.graph import Kind
 
 
@@ -44,6 +44,8 @@ class Step:
     random: bool = False  # takes numbers from a random stream
     effect: bool = False  # does something that no value shows
     flops: float = 0.0
+    moved: int = 0  # bytes that its kernels read and write
+    dtype: str = ""  # that it computes in
 
 
 @dataclass
@@ -183,7 +185,8 @@ class _Tracer:
         watch = _Watch()
         self.env[node] = self._call(node, watch)
         self.step_of[node] = index
-        step.random, step.effect, step.flops = watch.random, watch.effect, watch.flops
+        step.random, step.effect = watch.random, watch.effect
+        step.flops, step.moved, step.dtype = watch.work.flops, watch.work.moved, watch.work.dtype
         step.changes = {self.tensor_of[key] for key in watch.written if key in self.tensor_of}
         for tensor in tensors(self.env[node]):
             refuse_unseen(tensor, f"{_title(node)}: its result")
@@ -237,13 +240,13 @@ class _Tracer:
 
 
 class _Watch(TorchDispatchMode):
-    """Sees the kernels under one call, and notes which memory they change, random draws, effects and flops."""
+    """Sees the kernels under one call, and notes which memory they change, random draws, effects and work."""
 
     def __init__(self) -> None:
         super().__init__()
         self.written: set[int] = set()
         self.random = self.effect = False
-        self.flops = 0.0
+        self.work = Work()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -255,8 +258,7 @@ class _Watch(TorchDispatchMode):
             self.note(func, args, kwargs)
             self.random |= knowledge.draws_random(func, args, kwargs)
             self.effect |= knowledge.has_side_effect(func)
-            if count := flop_registry.get(func._overloadpacket):
-                self.flops += float(count(*args, **kwargs, out_val=result))
+            self.work.add(func, args, kwargs, result)
         return result
 
     def note(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

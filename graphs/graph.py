@@ -53,6 +53,8 @@ class Graph:
     scratch: Int64Array  # int64[n] bytes live only while the node runs
     flops: Float64Array  # float64[n] floating point operations, 0 where unknown
     seconds: Float64Array  # float64[n] measured duration, 0 where unknown
+    moved: Int64Array  # int64[n] bytes that the node's kernels read and write; -1 = all that it reads and writes
+    dtypes: tuple[str, ...]  # n types of number that the node computes in, "float32", "" where unknown
     tensor_names: tuple[str, ...]  # k names for people, "" where there is none
     sources: tuple[str, ...]  # n places in the user's code, "model.py:12", "" where unknown
 
@@ -71,6 +73,8 @@ class Graph:
         scratch: npt.ArrayLike | None = None,
         flops: npt.ArrayLike | None = None,
         seconds: npt.ArrayLike | None = None,
+        moved: npt.ArrayLike | None = None,
+        dtypes: Iterable[str] | None = None,
         tensor_names: Iterable[str] | None = None,
         sources: Iterable[str] | None = None,
     ) -> "Graph":
@@ -104,6 +108,8 @@ class Graph:
             scratch=_validate.integers("scratch", np.zeros(n, np.int64) if scratch is None else scratch, np.int64),
             flops=np.zeros(n) if flops is None else _validate.floats("flops", flops),
             seconds=np.zeros(n) if seconds is None else _validate.floats("seconds", seconds),
+            moved=_validate.integers("moved", np.full(n, -1, np.int64) if moved is None else moved, np.int64),
+            dtypes=("",) * n if dtypes is None else tuple(dtypes),
             tensor_names=("",) * k if tensor_names is None else tuple(tensor_names),
             sources=("",) * n if sources is None else tuple(sources),
         )
@@ -182,6 +188,10 @@ class Graph:
         for array in arrays:
             digest.update(array.size.to_bytes(8, "little"))
             digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        if (self.moved >= 0).any():  # later columns count where they say something: older fingerprints stay
+            digest.update(b"moved" + self.moved.astype("<i8", copy=False).tobytes())
+        if any(self.dtypes):
+            digest.update(b"dtypes" + "\0".join(self.dtypes).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def __repr__(self) -> str:

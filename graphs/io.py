@@ -1,7 +1,8 @@
 """Graph JSON, version 1: the exchange format, read with suspicion and written in one piece.
 
 ``{"format": "topoformer.graph", "version": 1, "name": ..., "nodes": [...], "tensors": [...]}``; a node has ``name``,
-``op``, ``reads``, ``writes`` and may have ``after``, ``scratch_bytes``, ``flops``, ``seconds``, ``source``; a tensor
+``op``, ``reads``, ``writes`` and may have ``after``, ``scratch_bytes``, ``flops``, ``seconds``, ``moved_bytes``,
+``dtype``, ``source``; a tensor
 has ``bytes`` and may have ``kind`` and ``name``. Nodes stand in program order.
 """
 

@@ -12,7 +12,9 @@ from graphs.errors import GraphError, quoted, unknown_name
 from graphs.graph import Graph, Kind
 
 FORMAT, VERSION = "topoformer.graph", 1
-NODE_KEYS = ("name", "op", "reads", "writes", "after", "scratch_bytes", "flops", "seconds", "source")
+NODE_KEYS = (
+    "name", "op", "reads", "writes", "after", "scratch_bytes", "flops", "seconds", "moved_bytes", "dtype", "source"
+)  # fmt: skip
 TENSOR_KEYS = ("bytes", "kind", "name")
 KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 INT64_MAX = (1 << 63) - 1
@@ -31,10 +33,12 @@ def graph_to_json(graph: Graph) -> dict[str, Any]:
             "scratch_bytes": int(graph.scratch[i]),
             "flops": float(graph.flops[i]),
             "seconds": float(graph.seconds[i]),
+            "dtype": graph.dtypes[i],
             "source": graph.sources[i],
         }
         node = {"name": label, "op": graph.ops[i], "reads": reads[i], "writes": writes[i]}
-        nodes.append(node | {key: value for key, value in optional.items() if value})
+        node |= {key: value for key, value in optional.items() if value}
+        nodes.append(node | ({"moved_bytes": int(graph.moved[i])} if graph.moved[i] >= 0 else {}))
     tensors = []
     for size, kind, name in zip(graph.size.tolist(), graph.kind.tolist(), graph.tensor_names, strict=True):
         tensors.append({"bytes": size, "kind": Kind(kind).name.lower()} | ({"name": name} if name else {}))
@@ -75,6 +79,11 @@ def graph_from_json(data: Any) -> Graph:
         scratch=[read_count(node, "scratch_bytes", "node", name, 0) for name, node in zip(names, nodes, strict=True)],
         flops=_numbers(names, nodes, "flops"),
         seconds=_numbers(names, nodes, "seconds"),
+        moved=[
+            read_count(node, "moved_bytes", "node", name) if "moved_bytes" in node else -1
+            for name, node in zip(names, nodes, strict=True)
+        ],
+        dtypes=[_text(node, "dtype", "node", i, "") for i, node in enumerate(nodes)],
         tensor_names=[_text(tensor, "name", "tensor", i, "") for i, tensor in enumerate(tensors)],
         sources=[_text(node, "source", "node", i, "") for i, node in enumerate(nodes)],
     )

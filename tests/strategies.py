@@ -38,6 +38,8 @@ def random_graph(seed, max_nodes=9):
         scratch=[rng.choice((0, 0, 0, 4, 50)) for _ in range(n)],
         flops=[rng.choice((0.0, 1.5e9, 1e-3)) for _ in range(n)],
         seconds=[rng.choice((0.0, 0.25)) for _ in range(n)],
+        moved=[rng.choice((-1, -1, 0, 7, 300)) for _ in range(n)],
+        dtypes=[rng.choice(("", "float32", "bfloat16")) for _ in range(n)],
         tensor_names=[rng.choice(("", "x", "über")) for _ in kind],
         sources=[rng.choice(("", "model.py:12")) for _ in range(n)],
     )
