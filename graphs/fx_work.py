@@ -70,7 +70,8 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 def _bytes(tensor: torch.Tensor) -> int:
     """Of the elements of ``tensor`` that are different places in memory, at most those of its storage."""
-    elements = 1
+    elements: int = tensor.element_size()
+    whole: int = tensor.untyped_storage().nbytes()
     for size, stride in zip(tensor.size(), tensor.stride(), strict=True):
         elements *= int(size) if stride else min(int(size), 1)
-    return min(elements * tensor.element_size(), int(tensor.untyped_storage().nbytes()))
+    return min(elements, whole)

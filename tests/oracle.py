@@ -1,10 +1,10 @@
-"""A slow, obvious twin of the simulator: sets and dictionaries, straight from section 1 of the theory.
+"""Slow, obvious twins of the simulators: sets and dictionaries, straight from their definitions.
 
 Shares no code with graphs/memory.py, nor with Graph's derived arrays: only the stored columns are read.
 """
 
 from functools import lru_cache
-from itertools import permutations
+from itertools import combinations, permutations
 
 from graphs import Kind
 
@@ -97,3 +97,106 @@ def best_peak(graph):
                     larger[ideal] = min(cost, larger.get(ideal, cost))
         best = larger
     return best[everything]
+
+
+def touched_by(graph, node):
+    """(tensors read, tensors written) that count for on-chip memory: nodes that move nothing read nothing."""
+    reads = set() if graph.moved[node] == 0 else reads_of(graph)[node]
+    return reads, writes_of(graph)[node]
+
+
+def next_use(graph, order, step, tensor):
+    """First step after ``step`` that reads ``tensor``; the number of steps where there is none."""
+    later = (t for t in range(step + 1, len(order)) if tensor in touched_by(graph, order[t])[0])
+    return next(later, len(order))
+
+
+def traffic(graph, order, capacity):
+    """(bytes fetched, bytes written back), byte by byte: what is used furthest in the future is put out first."""
+    order, on_chip, ever_out = list(order), set(), set()
+    fetched = written = 0
+
+    def all_of(tensors):
+        return {(t, byte) for t in tensors for byte in range(int(graph.size[t]))}
+
+    def kept(held, step, room):
+        by_use = sorted(held, key=lambda byte: (next_use(graph, order, step, byte[0]), *byte))
+        ever_out.update(by_use[max(0, room) :])
+        return set(by_use[: max(0, room)])
+
+    for step, node in enumerate(order):
+        reads, writes = touched_by(graph, node)
+        mine = all_of(reads | writes)
+        fetched += len(all_of(reads) - on_chip)
+        on_chip = kept(on_chip - mine, step, capacity - len(mine) - int(graph.scratch[node])) | mine
+        for t in reads | writes:
+            if Kind(graph.kind[t]) == Kind.OUTPUT and t in writes:
+                written += int(graph.size[t])
+            if next_use(graph, order, step, t) == len(order):
+                on_chip -= all_of({t})
+                if Kind(graph.kind[t]) == Kind.TEMPORARY:
+                    written += len(all_of({t}) & ever_out)
+        on_chip = kept(on_chip, step, capacity)
+    return fetched, written
+
+
+def least_traffic(graph, order, capacity):
+    """(fewest bytes fetched, fewest bytes moved in all) of any choice of what stays: very small graphs only."""
+    best = {(frozenset(), frozenset()): (0, 0)}  # (on the chip, written back) -> fewest fetched, fewest moved
+    for step, node in enumerate(order):
+        reads, writes = touched_by(graph, node)
+        mine = {(t, byte) for t in reads | writes for byte in range(int(graph.size[t]))}
+        reading = {byte for byte in mine if byte[0] in reads}
+        outputs = sum(int(graph.size[t]) for t in writes if Kind(graph.kind[t]) == Kind.OUTPUT)
+        room = max(0, capacity - len(mine) - int(graph.scratch[node]))
+        following = {}
+        for (on_chip, stored), (few, moved) in best.items():
+            cost = len(reading - on_chip)
+            for others in _subsets(on_chip - mine, room):
+                for left in _subsets(others | mine, capacity):
+                    needed = {b for b in (on_chip | mine) if next_use(graph, order, step, b[0]) < len(order)}
+                    out = {b for b in needed - left if Kind(graph.kind[b[0]]) == Kind.TEMPORARY} - stored
+                    state = (frozenset(left & needed), stored | out)
+                    costs = (few + cost, moved + cost + len(out) + outputs)
+                    following[state] = tuple(map(min, costs, following.get(state, costs)))
+        best = following
+    return tuple(map(min, zip(*best.values(), strict=True)))
+
+
+def _subsets(items, most):
+    items = sorted(items)
+    return [set(chosen) for r in range(min(most, len(items)) + 1) for chosen in combinations(items, r)]
+
+
+def timeline(graph, order, seconds, communicates, streams):
+    """{node: (start, finish)}: nodes are issued in order, each to the stream that is free first."""
+    free, times = [0.0] * streams, {}
+    link = 0.0
+    for node in order:
+        ready = max((times[u][1] for u in preds_of(graph)[node]), default=0.0)
+        begin = max(ready, link if communicates[node] else min(free))
+        times[node] = (begin, begin + seconds[node])
+        if communicates[node]:
+            link = begin + seconds[node]
+        else:
+            free[free.index(min(free))] = begin + seconds[node]
+    return times
+
+
+def concurrent_peak(graph, order, times):
+    """Most bytes live at once: nodes are there from start to finish; at one time, those issued earlier act first."""
+    position = {v: t for t, v in enumerate(order)}
+    events = sorted((times[v][end], position[v], end) for v in order for end in (0, 1))
+    ended, begun, most = set(), set(), bytes_of(graph, live_tensors(graph, set()))
+    for _, place, end in events:
+        (ended if end else begun).add(order[place])
+        alive = set()
+        for t, readers in enumerate(readers_of(graph)):
+            kind, writer = Kind(graph.kind[t]), int(graph.writer[t])
+            there = writer in begun if writer >= 0 else kind == Kind.DONATED
+            running = writer in begun - ended
+            alive |= {t} if there and kind not in (Kind.INPUT, Kind.WEIGHT) and (
+                kind == Kind.OUTPUT or running or readers - ended
+            ) else set()  # fmt: skip
+        most = max(most, bytes_of(graph, alive) + sum(int(graph.scratch[v]) for v in begun - ended))
+    return most

@@ -314,3 +314,27 @@ def test_a_wide_join():
     captured = graphs.from_fx(fx.GraphModule(nn.Module(), graph))
     assert captured.n == 2
     assert graphs.simulate(captured).peak_bytes == 2 * 2000 * 12
+
+
+def test_what_a_call_moves_and_computes_in():
+    """A product, a view, a table that is looked up, memory that nobody has written to."""
+
+    class Module(torch.nn.Module):
+        def forward(self, x, w, table, at):
+            y = x.to(torch.bfloat16) @ w
+            z = y.view(-1)
+            found = table[at]
+            return z + 1, found, y.expand(3, 4, 5).sum(), torch.empty(7)
+
+    arguments = (torch.ones(4, 3), torch.ones(3, 5, dtype=torch.bfloat16), torch.ones(100, 2), torch.arange(6))
+    program = torch.export.export(Module(), arguments)
+    graph = graphs.from_fx(program)
+    moved = dict(zip(graph.ops, graph.moved.tolist(), strict=True))
+    dtypes = dict(zip(graph.ops, graph.dtypes, strict=True))
+    assert moved["aten.matmul.default"] == 2 * (4 * 3 + 3 * 5 + 4 * 5)
+    assert dtypes["aten.matmul.default"] == "bfloat16"
+    assert moved["aten.view.default"] == moved["aten.expand.default"] == 0
+    assert moved["aten.index.Tensor"] == 4 * 6 * 2 + 8 * 6 + 4 * 6 * 2
+    assert moved["aten.sum.default"] == 2 * 4 * 5 + 2  # the repeats of an expanded tensor are the same memory
+    assert moved["aten.add.Tensor"] == 2 * 20 + 2 * 20
+    assert moved[next(op for op in graph.ops if "empty" in op)] == 0
