@@ -3,10 +3,10 @@
 import numpy as np
 from numba import njit
 
-from graphs.csr import Float64Array, Int8Array, Int32Array, Int64Array
+from graphs.csr import Float64Array, Int8Array, Int32Array, Int64Array, UInt32Array
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def timeline(
     order: Int32Array,
     pred_ptr: Int32Array,
@@ -41,7 +41,7 @@ def timeline(
     return start, finish, place
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def makespan(
     order: Int32Array,
     pred_ptr: Int32Array,
@@ -55,13 +55,13 @@ def makespan(
     return finish.max() if len(finish) else 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def concurrent_profile(
     order: Int32Array,
     start: Float64Array,
     finish: Float64Array,
-    ptr: Int32Array,
-    idx: Int32Array,
+    ptr: UInt32Array,
+    idx: UInt32Array,
     size: Int64Array,
     alloc: Int64Array,
     drop: Int64Array,
@@ -109,7 +109,7 @@ def concurrent_profile(
     return times, level
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def path_lengths(succ_ptr: Int32Array, succ_idx: Int32Array, seconds: Float64Array) -> Float64Array:
     """Longest path from the start of each node to the end of the graph, float64[n]; nodes are in a legal order."""
     n = len(seconds)
@@ -125,7 +125,7 @@ def path_lengths(succ_ptr: Int32Array, succ_idx: Int32Array, seconds: Float64Arr
 BLOCK = 64  # steps that are passed over at once where nothing on the chip is used
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shrink(
     room: int,
     held: int,
@@ -164,7 +164,7 @@ def _shrink(
     return held, top
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _next_uses(order: Int32Array, ptr: Int32Array, idx: Int32Array, k: int) -> tuple[Int32Array, Int32Array]:
     """(step of each tensor's first use, int32[k]; step of the next use after each entry), n where there is none."""
     n = len(order)
@@ -177,7 +177,7 @@ def _next_uses(order: Int32Array, ptr: Int32Array, idx: Int32Array, k: int) -> t
     return first, after
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def traffic(
     order: Int32Array,
     ptr: Int32Array,

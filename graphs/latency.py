@@ -77,12 +77,8 @@ class Timeline:
         """(seconds, bytes live from then on) of the 2 n starts and finishes in time, float64[2 n] and int64[2 n]."""
         from graphs import _latency_kernels
 
-        model = memory_model(self.graph)
-        memory = model.simulator
-        rows = (memory.ptr.view(np.int32), memory.idx.view(np.int32))
-        times, level = _latency_kernels.concurrent_profile(
-            self.order, self.start, self.finish, *rows, memory.size, memory.alloc, memory.drop, memory.start
-        )
+        memory = memory_model(self.graph).simulator
+        times, level = _latency_kernels.concurrent_profile(self.order, self.start, self.finish, *memory)
         return times, level
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Bytes for people: the only place where they stop being integers, and where text becomes bytes."""
+"""Bytes and seconds for people: where numbers become text, and text becomes bytes."""
 
 import re
 from fractions import Fraction
@@ -19,6 +19,14 @@ def format_bytes(count: int) -> str:
             break
         value, unit = value / 1024, larger
     return f"{count} B" if unit == "B" else f"{value:.2f} {unit}"
+
+
+def format_seconds(seconds: float) -> str:
+    """``seconds`` with a unit: '1.25 s', '3.10 ms', '47.00 us'."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.2f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
 
 
 def parse_bytes(text: str) -> int:

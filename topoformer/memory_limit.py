@@ -49,7 +49,7 @@ def hold_to(schedule: "Schedule", limit: int) -> None:
     Raises:
         MemoryLimitError: they are more.
     """
-    resident, peak, bound = schedule.cost.resident_bytes, schedule.cost.peak_bytes, schedule.bound_bytes
+    resident, peak, bound = schedule.cost.resident_bytes, schedule.cost.held_bytes, schedule.bound_bytes
     if resident + peak <= limit:
         return
     name, allowed = quoted(schedule.graph.name), _exact(limit)

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from graphs import Graph, MemoryProfile, Order, check_order, peak_bytes, program_order, simulate
 from graphs.bound import cut_bound, footprint_bound
-from graphs.cost import OBJECTIVES, Cost, Objective, objective_named
+from graphs.cost import Cost, Objective, objective_bound, objective_named
 from graphs.cuts import CutNetwork, Witness
+from graphs.device import Device, device_named
 from graphs.errors import unknown_name
 from graphs.implied import Refutation
 from topoformer.cache import Answer, Question, ScheduleCache, better
@@ -53,6 +54,7 @@ SCHEDULERS: dict[str, str] = {
     "oldest": "topoformer.schedulers.list_scheduling:oldest",
     "smallest": "topoformer.schedulers.list_scheduling:smallest",
     "critical_path": "topoformer.schedulers.list_scheduling:critical_path",
+    "streams": "topoformer.schedulers.list_scheduling:streams",
     "random": "topoformer.schedulers.list_scheduling:random",
 }
 
@@ -69,6 +71,7 @@ class Schedule:
     bound_bytes: int  # certified: no legal order has a lower peak
     # its proof, where it is a minimum cut or follows from such; graphs.bound.check_bound goes through it
     witness: Witness | Refutation | None
+    objective: Objective  # what was minimised
     method: str
     seed: int
     search_seconds: float  # that the search took, whenever that was
@@ -94,6 +97,20 @@ class Schedule:
         above = self.cost.peak_bytes - self.bound_bytes
         return above / self.bound_bytes if above and self.bound_bytes else math.inf if above else 0.0
 
+    @property
+    def value_ratio(self) -> float:
+        """What was minimised, over the program's own; 1 where both are 0."""
+        value, before = self.objective.value(self.cost), self.objective.value(self.program_cost)
+        return value / before if before else 1.0
+
+    @cached_property
+    def value_bound(self) -> float | None:
+        """What was minimised can be no lower for any order; None for sums and measures of the caller's."""
+        objective = self.objective
+        if objective.custom is not None or len(objective.weights) > 1:
+            return None
+        return objective_bound(objective, self.graph, self.bound_bytes)
+
     @cached_property
     def profile(self) -> MemoryProfile:
         """Live bytes of every step, and what is alive at the peak."""
@@ -115,9 +132,25 @@ class Schedule:
             "proven_optimal": self.proven_optimal,
             "resident_bytes": self.cost.resident_bytes,
             "search_seconds": self.search_seconds,
+            **self._costs_to_json(),
         }
 
+    def _costs_to_json(self) -> dict[str, Any]:
+        """What is known beside memory, of the program and of the schedule."""
+        device = self.objective.device
+        known: dict[str, Any] = {} if self.objective.is_memory else {"objective": self.objective.name}
+        known |= {} if device is None else {"device": device.to_json()}
+        for name in ("latency_seconds", "traffic_bytes", "arena_bytes", "concurrent_peak_bytes"):
+            if (value := getattr(self.cost, name)) is not None:
+                known |= {name: value, f"program_{name}": getattr(self.program_cost, name)}
+        return known
+
     def __repr__(self) -> str:
+        if not self.objective.is_memory:
+            value = (
+                f"{self.objective.name} {self.objective.value(self.cost):.6g}, {self.value_ratio:.3f} of the program's"
+            )
+            return f"<Schedule of {self.graph.name!r} by {self.method}: {value}, peak {self.cost.peak_bytes:,} bytes>"
         proof = "optimal" if self.proven_optimal else f"at most {self.gap:.1%} above the optimum"
         return (
             f"<Schedule of {self.graph.name!r} by {self.method}: peak {self.cost.peak_bytes:,} bytes, "
@@ -132,23 +165,29 @@ def schedule(
     seconds: float = 10.0,
     seed: int = 0,
     objective: str | Objective = "memory",
+    device: str | Device | None = None,
     steps: int | None = None,
     memory_limit: int | str | None = None,
     cache: ScheduleCache | None = None,
 ) -> Schedule:
     """Find an order of ``graph`` that costs less than the program's own, and check it.
 
-    The result is never worse than the program's order: that is returned where the method found nothing better.
+    The result is never worse than the program's order by the objective: that is returned where the method found
+    nothing better.
 
     Args:
         method: a name in :data:`SCHEDULERS`, or any function with the signature of :class:`Scheduler`.
         seconds: time to search; methods that need less take less.
         seed: of every random choice.
-        objective: name in ``graphs.cost.OBJECTIVES``, or an Objective: what is minimised.
+        objective: what is minimised: "memory", "latency", "traffic", "arena", a sum such as "latency + 0.5*memory",
+            whose terms count as parts of the program's own, or an Objective.
+        device: a name in ``graphs.device.DEVICES``, or a Device: what executes the graph. Latency and traffic need
+            one.
         steps: how much to search at most, in states that are looked at. The same number gives the same answer on any
             machine on which ``seconds`` do not run out before; methods that do not search ignore it.
         memory_limit: most bytes that the order may need, or text such as "4GiB": of what is resident and the peak
-            together, which is what must fit in a device. A schedule that is returned keeps within it.
+            together, which is what must fit in a device. A schedule that is returned keeps within it; on a device
+            with several streams what is alive on all of them counts.
         cache: where to look before searching, and to keep what was found: an answer that is proven optimal, or was
             searched for at least as many seconds, is not searched for again. Other methods than those in
             :data:`SCHEDULERS` and other objectives than "memory" are not kept, nor what was interrupted.
@@ -165,10 +204,14 @@ def schedule(
         raise TypeError(f"'cache' must be a topoformer.cache.ScheduleCache (got {type(cache).__name__})")
     limit = limit_in_bytes(memory_limit)
     scheduler = scheduler_named(method) if isinstance(method, str) else method
-    goal = objective_named(objective) if isinstance(objective, str) else objective
+    if device is not None and not isinstance(objective, str):
+        raise ValueError("'device' goes with the name of an objective; an Objective has its own")
+    executing = device_named(device) if isinstance(device, str) else device
+    goal = objective_named(objective, executing) if isinstance(objective, str) else objective
+    goal = goal.fitted(graph, None if goal.is_memory or limit is None else max(0, limit - graph.resident_bytes))
     question = known = None
-    if cache is not None and isinstance(method, str) and goal is OBJECTIVES["memory"]:
-        question = Question(method, seed, steps, goal.name)
+    if cache is not None and isinstance(method, str) and isinstance(objective, str) and goal.is_memory:
+        question = Question(method, seed, steps, "memory")
         known = cache.schedule(graph, question)
     cached = known is not None and known.serves(seconds)
     if known is None or not cached:
@@ -217,7 +260,7 @@ def _schedule_of(graph: Graph, answer: Answer, goal: Objective, method: str, see
     order = outcome.order
     cost, program_cost = (goal.measure(graph, o) for o in (order, program_order(graph)))
     found = cost
-    if goal.value(cost) >= goal.value(program_cost):
+    if goal.key(cost) >= goal.key(program_cost):
         order, cost = program_order(graph), program_cost
     order.flags.writeable = False
     return Schedule(
@@ -228,6 +271,7 @@ def _schedule_of(graph: Graph, answer: Answer, goal: Objective, method: str, see
         method_cost=found,
         bound_bytes=outcome.bound_bytes,
         witness=outcome.witness,
+        objective=goal,
         method=method,
         seed=seed,
         search_seconds=answer.search_seconds,

@@ -4,7 +4,10 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphs.units import format_bytes
+from graphs.device import Device
+from graphs.latency import latency_bound, order_matters
+from graphs.traffic import compulsory_bytes
+from graphs.units import format_bytes, format_seconds
 from topoformer.outcome import Phase
 from topoformer.scheduling import Schedule
 
@@ -30,6 +33,7 @@ def schedule_lines(result: Schedule, *, load_seconds: float | None = None) -> st
         ("lower bound", format_bytes(result.bound_bytes), _verdict(result)),
         ("resident", format_bytes(result.cost.resident_bytes), "weights and inputs, whatever the order"),
     ]
+    rows += cost_rows(result)
     lines = [f"{printable(graph.name)}: {count(graph.n, 'node')}, {count(graph.k, 'tensor')}"]
     lines += [f"  {name:13} {size:>12}  {remark}".rstrip() for name, size, remark in rows]
     stopped = " until interrupted" if result.interrupted else ", found before" if result.cached else ""
@@ -37,6 +41,40 @@ def schedule_lines(result: Schedule, *, load_seconds: float | None = None) -> st
     narrowed = [f"  {part}" for part in ("narrowed", *result.narrowed.split("; "))] if result.narrowed else []
     narrowed[1:] = [f"  {line}" for line in narrowed[1:]]
     return "\n".join(lines + _phase_lines(result.phases) + narrowed + _peak_lines(result))
+
+
+def cost_rows(result: Schedule) -> list[tuple[str, str, str]]:
+    """(what, how much, remark) of what was measured beside memory: latency, traffic, arena, all streams together."""
+    cost, before, device = result.cost, result.program_cost, result.objective.device
+    rows = []
+    if cost.latency_seconds is not None and device is not None:
+        rows.append(("latency", format_seconds(cost.latency_seconds), _latency_remark(result, device)))
+    if cost.traffic_bytes is not None and device is not None:
+        floor = compulsory_bytes(result.graph)
+        remark = (
+            f"{_part(cost.traffic_bytes, before.traffic_bytes)} with {format_bytes(device.on_chip_bytes)} on the chip"
+        )
+        rows.append(
+            ("traffic", format_bytes(cost.traffic_bytes), f"{remark}; no order moves less than {format_bytes(floor)}")
+        )
+    if cost.concurrent_peak_bytes is not None:
+        remark = f"{_part(cost.concurrent_peak_bytes, before.concurrent_peak_bytes)}, alive on all streams together"
+        rows.append(("held at once", format_bytes(cost.concurrent_peak_bytes), remark))
+    if cost.arena_bytes is not None:
+        rows.append(("arena", format_bytes(cost.arena_bytes), _part(cost.arena_bytes, before.arena_bytes)))
+    return rows
+
+
+def _latency_remark(result: Schedule, device: Device) -> str:
+    where = f"on {printable(device.name, 40)}, {count(device.streams, 'stream')}"
+    if not order_matters(result.graph, device):
+        return f"{where}: every order takes the same time"
+    part = _part(result.cost.latency_seconds, result.program_cost.latency_seconds)
+    return f"{part} {where}; no order takes less than {format_seconds(latency_bound(result.graph, device))}"
+
+
+def _part(now: float | None, before: float | None) -> str:
+    return f"{now / before:.3f} of the program's" if now is not None and before else "as the program's"
 
 
 def verification_lines(verification: "Verification") -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphs.bound import check_bound, footprint_bound
-from graphs.cost import OBJECTIVES, Objective
+from graphs.cost import OBJECTIVES
 from graphs.cuts import Witness
 from graphs.implied import Refutation
 from graphs.json_format import graph_to_json
@@ -93,7 +93,7 @@ def test_another_question_is_a_miss(cache):
 
 
 def test_another_objective_or_a_function_is_never_kept(cache):
-    twin = Objective("memory", OBJECTIVES["memory"].measure, OBJECTIVES["memory"].value)
+    twin = replace(OBJECTIVES["memory"])
     for arguments in ({"objective": twin, "method": "dfs"}, {"method": lambda graph, goal, *, seconds, seed: range(3)}):
         for _ in range(2):
             assert not schedule(tree(3, seed=1), **arguments, cache=cache).cached

@@ -16,6 +16,7 @@ from topoformer.cli.options import UsageError
 
 if TYPE_CHECKING:
     from graphs import Graph
+    from graphs.cost import Objective
     from topoformer.pytorch.verify import Verification
     from topoformer.scheduling import Schedule
     from topoformer.sources import Source
@@ -27,13 +28,14 @@ DONE, CANNOT, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 def _schedule(options: argparse.Namespace) -> int:
     from topoformer import text
 
-    _check_names([options.method], options.objective)
+    _check_names([options.method])
+    goal = _objective(options)
     _check_suffix("--save", options.save, ".pt2")
     _check_suffix("--report", options.report, ".html", ".svg")
     _check_targets(options.source, {"-o": options.output, "--save": options.save, "--report": options.report})
     source, seconds = _load(options)
     source = _prepared(source, options)
-    result = _search(source.graph, options.method, options, options.memory_limit)
+    result = _search(source.graph, options.method, goal, options, options.memory_limit)
     verification, code = _verified(source, result, options)
     answer = result.to_json() | ({"verification": verification.to_json()} if verification else {})
     _write_results(source, result, answer, options)
@@ -99,12 +101,13 @@ def _compare(options: argparse.Namespace) -> int:
     names = list(SCHEDULERS)
     if options.methods not in (None, "all"):
         names = [name.strip() for name in options.methods.split(",")]
-    _check_names(names, options.objective)
+    _check_names(names)
+    goal = _objective(options)
     source, _ = _load(options)
     results: list[Schedule] = []
     try:
         for name in names:
-            results.append(_search(source.graph, name, options))
+            results.append(_search(source.graph, name, goal, options))
     except KeyboardInterrupt:
         if not results:
             raise
@@ -144,15 +147,25 @@ def _methods(_: argparse.Namespace) -> int:
     return DONE
 
 
-def _check_names(methods: Sequence[str], objective: str) -> None:
-    from graphs.cost import OBJECTIVES
+def _check_names(methods: Sequence[str]) -> None:
     from topoformer.scheduling import SCHEDULERS
 
     for name in methods:
         if name not in SCHEDULERS:
             raise UsageError(unknown_name("method", name, SCHEDULERS))
-    if objective not in OBJECTIVES:
-        raise UsageError(unknown_name("objective", objective, OBJECTIVES))
+
+
+def _objective(options: argparse.Namespace) -> "Objective":
+    """What is minimised, on what device."""
+    from graphs.cost import objective_named
+    from topoformer.devices import device_of
+
+    device = device_of(options.device, options.streams, options.on_chip)
+    try:
+        return objective_named(options.objective, device)
+    except ValueError as error:
+        hint = "; name one with --device" if str(error).endswith("needs a device") else ""
+        raise UsageError(f"{error}{hint}") from None
 
 
 def _check_suffix(option: str, path: Path | None, *allowed: str) -> None:
@@ -186,7 +199,9 @@ def _load(options: argparse.Namespace) -> "tuple[Source, float]":
     return source, time.perf_counter() - began
 
 
-def _search(graph: "Graph", method: str, options: argparse.Namespace, memory_limit: int | None = None) -> "Schedule":
+def _search(
+    graph: "Graph", method: str, goal: "Objective", options: argparse.Namespace, memory_limit: int | None = None
+) -> "Schedule":
     from topoformer.scheduling import schedule
 
     with _busy(f"{method}: ordering {graph.n} nodes (the first run compiles)", options):
@@ -195,7 +210,7 @@ def _search(graph: "Graph", method: str, options: argparse.Namespace, memory_lim
             method,
             seconds=options.seconds,
             seed=options.seed,
-            objective=options.objective,
+            objective=goal,
             steps=options.steps,
             memory_limit=memory_limit,
         )

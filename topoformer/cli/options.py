@@ -94,7 +94,19 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--steps", type=_positive, metavar="N", help="states to look at at most: the same on any machine"
     )
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of random choices (default 0)")
-    parser.add_argument("--objective", default="memory", metavar="NAME", help="what to minimise (default memory)")
+    parser.add_argument(
+        "--objective",
+        default="memory",
+        metavar="NAME",
+        help="memory, latency, traffic, arena or a sum, as in 'latency+0.5*memory' (default memory)",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        help="what executes the graph: a name or a device .json; latency and traffic need one",
+    )
+    parser.add_argument("--streams", type=_positive, metavar="K", help="of the device, instead of its own number")
+    parser.add_argument("--on-chip", type=_bytes, metavar="SIZE", help="memory on the device's chip, as in 512KiB")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
 

@@ -167,16 +167,6 @@ def post_order(ptr: Int32Array, idx: Int32Array, roots: Int32Array) -> Int32Arra
 
 
 @njit(cache=True)
-def path_lengths(ptr: Int32Array, idx: Int32Array, weight: np.ndarray) -> np.ndarray:
-    """Longest weighted path, float64[n], from each node on through the rows (``ptr``, ``idx``) of later nodes."""
-    length = weight.copy()
-    for node in range(len(weight) - 1, -1, -1):
-        for entry in range(ptr[node], ptr[node + 1]):
-            length[node] = max(length[node], weight[node] + length[idx[entry]])
-    return length
-
-
-@njit(cache=True)
 def _older(a, b, ptr, places):
     """Whether the places of ``a``'s predecessors come before those of ``b``'s, as sorted sequences; then by number."""
     mine, other = ptr[a + 1] - ptr[a], ptr[b + 1] - ptr[b]

@@ -11,9 +11,14 @@ import numpy.typing as npt
 from graphs import Graph, Order, program_order
 from graphs.cost import Objective
 from graphs.csr import CSR
+from graphs.device import Device
+from graphs.latency import latency_arrays, node_seconds
 from graphs.memory import memory_model
 
 Keys = npt.NDArray[np.number[Any]]
+
+
+SINGLE = Device("one stream", {"float32": 1.0}, bandwidth=1.0, link_bandwidth=1.0)  # where none is given
 
 
 class Dynamic(IntEnum):
@@ -33,13 +38,13 @@ class Policy:
     """
 
     summary: str
-    static: Callable[[Graph, np.random.Generator], Keys] | None = None
+    static: Callable[[Graph, Objective, np.random.Generator], Keys] | None = None
     dynamic: Dynamic = Dynamic.NONE
     within_peak: bool = False
 
     def __call__(self, graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order:  # noqa: ARG002
-        """An order of ``graph``, int32[n]; ``objective`` and ``seconds`` make no difference to it."""
-        keys = None if self.static is None else self.static(graph, np.random.default_rng(seed))
+        """An order of ``graph``, int32[n]; of ``objective`` only the device counts, ``seconds`` make no difference."""
+        keys = None if self.static is None else self.static(graph, objective, np.random.default_rng(seed))
         return list_schedule(graph, keys, dynamic=self.dynamic, within_peak=self.within_peak)
 
 
@@ -74,19 +79,19 @@ def _ranks(keys: Keys, n: int) -> npt.NDArray[np.int64]:
     return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 
-def _program(graph: Graph, _: np.random.Generator) -> Keys:
+def _program(graph: Graph, *_: Any) -> Keys:
     return program_order(graph)
 
 
-def _random(graph: Graph, rng: np.random.Generator) -> Keys:
+def _random(graph: Graph, _: Objective, rng: np.random.Generator) -> Keys:
     return rng.permutation(graph.n)
 
 
-def _step_bytes(graph: Graph, _: np.random.Generator) -> Keys:
+def _step_bytes(graph: Graph, *_: Any) -> Keys:
     return memory_model(graph).steps.alloc
 
 
-def _post_order_rank(graph: Graph, _: np.random.Generator) -> Keys:
+def _post_order_rank(graph: Graph, *_: Any) -> Keys:
     """Place in a depth-first post-order over predecessors, the ones that hold most bytes first."""
     from topoformer.schedulers import _kernels
 
@@ -99,12 +104,14 @@ def _post_order_rank(graph: Graph, _: np.random.Generator) -> Keys:
     return rank
 
 
-def _minus_path_length(graph: Graph, _: np.random.Generator) -> Keys:
-    """Minus the longest path to the end, in seconds where the graph knows them, else in nodes."""
-    from topoformer.schedulers import _kernels
+def _minus_path_length(graph: Graph, objective: Objective, _: np.random.Generator) -> Keys:
+    """Minus the longest path to the end, in seconds where the graph or the device knows them, else in nodes."""
+    from graphs._latency_kernels import path_lengths
 
     weight = graph.seconds if graph.seconds.any() else np.ones(graph.n)
-    lengths: Keys = _kernels.path_lengths(*graph.succs, weight)
+    if objective.device is not None:
+        weight = node_seconds(graph, objective.device)
+    lengths: Keys = path_lengths(*graph.succs, weight)
     return -lengths
 
 
@@ -120,6 +127,21 @@ net_change = Policy("Fewest bytes added first; the best plain greedy on wide gra
 smallest = Policy("Smallest step first; keeps large tensors for late.", static=_step_bytes)
 critical_path = Policy("Longest remaining path first, for latency; costs memory.", static=_minus_path_length)
 random = Policy("A random legal order from the seed: the least that any method must beat.", static=_random)
+
+
+def streams(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order:  # noqa: ARG001
+    """What can start earliest on the device's streams, the longest path first, within a memory limit: for latency."""
+    from graphs._latency_kernels import path_lengths
+    from topoformer.schedulers import _stream_kernels
+
+    device = objective.device or SINGLE
+    timing = latency_arrays(graph, device)
+    rank = path_lengths(*graph.succs, timing.seconds)
+    cap = -1 if objective.peak_limit is None else objective.peak_limit
+    rows = (tuple(graph.preds), tuple(graph.succs), tuple(memory_model(graph).steps))
+    work = (timing.seconds, timing.communicates, timing.streams)
+    order: Order = _stream_kernels.stream_schedule(*rows, *work, rank, cap)
+    return order
 
 
 def oldest(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order:  # noqa: ARG001

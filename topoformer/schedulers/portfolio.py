@@ -10,6 +10,7 @@ from topoformer.outcome import Outcome
 from topoformer.schedulers.local_search import Windows
 from topoformer.schedulers.search import Search
 from topoformer.schedulers.squeeze import Squeeze
+from topoformer.schedulers.tradeoff import tradeoff
 
 NARROW, WIDER = 64, 4  # first beam over the whole graph, and by how much the next one is wider
 WINDOWS_SHARE = 0.25  # of the steps, where budgets can be squeezed too
@@ -18,6 +19,8 @@ LARGEST = 20_000  # nodes: what a budget implies takes memory by the square of t
 
 def auto(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """All of these in turn, cheapest first, until one proves the order optimal or the time is over."""
+    if not objective.is_memory:
+        return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps, memory_first=auto)
     search = Search(graph, objective, seconds, seed, steps)
     return run(search, Search.policies, Search.cuts, _narrow_beam, _squeeze_and_windows)
 
@@ -33,7 +36,9 @@ def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps
 
 
 def local_search(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """Stretches of the best policy's order around its peak, found again by wider and wider beams."""
+    """Stretches of the best policy's order around its peak, found again by beams; other objectives: annealing."""
+    if not objective.is_memory:
+        return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps)
     return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _windows)
 
 

@@ -58,7 +58,7 @@ class Search:
     def over(self) -> bool:
         """Whether there is nothing left to find, or nothing left to find it with."""
         spent = self.steps is not None and self.spent >= self.steps
-        return self.peak <= self.bound or spent or self.stopper.expired
+        return (self.objective.is_memory and self.peak <= self.bound) or spent or self.stopper.expired
 
     @property
     def group(self) -> int:
@@ -71,7 +71,7 @@ class Search:
     @property
     def searchable(self) -> bool:
         """Whether ideals decide the cost, so that there is something to search."""
-        return self.objective.name == "memory" and self.graph.n > 0
+        return self.objective.is_memory and self.graph.n > 0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
