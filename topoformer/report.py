@@ -1,7 +1,7 @@
 """A schedule as a picture: live bytes over the steps, before and after, as SVG or in a page of its own."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -10,26 +10,15 @@ import numpy as np
 from graphs import program_order, simulate
 from graphs.csr import Int64Array
 from graphs.units import format_bytes
+from topoformer.picture import HEIGHT, WIDTH, style, ticks
 from topoformer.scheduling import Schedule
-from topoformer.text import count, place, printable
+from topoformer.text import cost_rows, count, place, printable
 
-WIDTH, HEIGHT = 800, 380
 LEFT, RIGHT, TOP, BOTTOM = 74, 640, 78, 332  # the plot; to the right of it stand the labels
 HEADROOM = 1.06  # of the axis over the highest curve
 COLUMNS = 500  # a curve of more steps shows the highest step of each column, so that no peak is lost
 LABEL_HEIGHT = 36
 ROWS = 200  # of the page's table
-
-# Opaque ground and a dark variant of its own: the picture is read in pages of any colour.
-COLOURS = {  # class: light, dark
-    "ground": ("#ffffff", "#14181f"),
-    "ink": ("#1c2430", "#e6e9ef"),
-    "faint": ("#5d6675", "#9aa4b5"),
-    "grid": ("#e3e6ea", "#2b323d"),
-    "before": ("#c2620a", "#f0a04b"),
-    "after": ("#1f5fbf", "#6ea8fe"),
-    "bound": ("#2e7d4f", "#6fcf97"),
-}
 
 PAGE_STYLE = """
 :root{color-scheme:light dark}
@@ -79,7 +68,7 @@ def svg(result: Schedule) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(title)}" class="topoformer" font-family="system-ui, sans-serif" font-size="12">',
-        f"<style>{_style()}</style>",
+        f"<style>{style()}</style>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" class="ground"/>',
         f'<text x="20" y="28" font-size="16" font-weight="600" class="ink">{escape(title)}</text>',
         f'<text x="20" y="48" font-size="13" class="faint">{escape(_proven(result))}</text>',
@@ -97,9 +86,14 @@ def _same(result: Schedule) -> bool:
 
 def _achieved(result: Schedule) -> str:
     before, after = result.program_cost.peak_bytes, result.cost.peak_bytes
-    if before == after:
-        return f"peak memory stays at {format_bytes(after)}."
-    return f"peak memory falls from {format_bytes(before)} to {format_bytes(after)}, {1 - result.ratio:.1%} less."
+    peak = f"peak memory stays at {format_bytes(after)}."
+    if before != after:
+        way, part = ("falls", "less") if after < before else ("rises", "more")
+        change = f"{abs(1 - result.ratio):.1%} {part}"
+        peak = f"peak memory {way} from {format_bytes(before)} to {format_bytes(after)}, {change}."
+    if result.objective.is_memory:
+        return peak
+    return f"{result.objective.name} is {result.value_ratio:.3f} of the program's; {peak}"
 
 
 def _proven(result: Schedule) -> str:
@@ -118,6 +112,7 @@ def _facts(result: Schedule) -> list[tuple[str, str]]:
         ("Peak in the new order", f"{after}, {result.ratio:.3f} of the program's"),
         ("Lower bound", bound),
         ("Resident", f"{resident}: weights and inputs, whatever the order, not in the peaks"),
+        *((name.capitalize(), f"{size}, {remark}") for name, size, remark in cost_rows(result)),
         ("Graph", f"{count(result.graph.n, 'node')}, {count(result.graph.k, 'tensor')}"),
         ("Found by", f"{printable(result.method)}, seed {result.seed}, in {result.search_seconds:.2f} s"),
         ("Graph's sha256", result.graph.fingerprint),
@@ -174,16 +169,6 @@ def _marked(result: Schedule, before: Int64Array, after: Int64Array) -> list[Lev
     return [bound._replace(text="") if optimal else bound, *levels]
 
 
-def _style() -> str:
-    light = "".join(_rules(name, light) for name, (light, _) in COLOURS.items())
-    dark = "".join(_rules(name, dark) for name, (_, dark) in COLOURS.items())
-    return f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
-
-
-def _rules(name: str, colour: str) -> str:
-    return f".topoformer .{name}{{fill:{colour}}}.topoformer .{name}-line{{stroke:{colour}}}"
-
-
 def _x(step: float, steps: int) -> float:
     return LEFT + (RIGHT - LEFT) * step / max(steps, 1)
 
@@ -195,12 +180,12 @@ def _y(value: float, top: int) -> float:
 def _axes(top: int, steps: int) -> list[str]:
     parts = [f'<text x="{LEFT}" y="{TOP - 8}" class="faint">live memory in each step</text>']
     unit = 1 << min((top.bit_length() - 1) // 10 * 10, 40)
-    for tick in _ticks(top / unit, 3, 1 / unit):
+    for tick in ticks(top / unit, 3, 1 / unit):
         y = _y(tick * unit, top)
         label = f"{tick:g} {format_bytes(unit).split()[1]}" if tick else "0"
         parts.append(f'<path d="M{LEFT} {y:.1f}H{RIGHT}" class="grid-line"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" class="faint">{label}</text>')
-    for tick in _ticks(steps, 4, 1):
+    for tick in ticks(steps, 4, 1):
         x = _x(tick, steps)
         parts.append(f'<path d="M{x:.1f} {BOTTOM}v4" class="faint-line"/>')
         parts.append(f'<text x="{x:.1f}" y="{BOTTOM + 18}" text-anchor="middle" class="faint">{tick:.0f}</text>')
@@ -208,14 +193,6 @@ def _axes(top: int, steps: int) -> list[str]:
     parts.append(f'<path d="M{LEFT} {BOTTOM}H{RIGHT}" class="faint-line"/>')
     parts.append(f'<text x="{middle:.0f}" y="{BOTTOM + 36}" text-anchor="middle" class="faint">step</text>')
     return parts
-
-
-def _ticks(top: float, parts: int, least: float) -> Iterable[float]:
-    """Multiples from 0 to ``top`` of the largest 1, 2 or 5 times a power of ten that fits ``parts`` times."""
-    wanted = max(top / parts, least)
-    power = 10.0 ** math.floor(math.log10(wanted))
-    step = max(power * factor for factor in (1, 2, 5) if power * factor <= wanted * (1 + 1e-9))
-    return [step * i for i in range(int(top / step + 1e-9) + 1)]
 
 
 def _curve(step_bytes: Int64Array, top: int, colour: str) -> str:

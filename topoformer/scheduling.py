@@ -59,6 +59,25 @@ SCHEDULERS: dict[str, str] = {
 }
 
 
+# What each method minimises by itself; the others' orders are the same for every objective. A result is always judged
+# by the whole of the objective, and methods that try several orders keep the best one by it.
+USES: dict[str, str] = {
+    "auto": "any",
+    "local_search": "any",
+    "exact": "memory",
+    "beam": "memory",
+    "cuts": "memory",
+    "topoformer-sample": "memory",
+    "topoformer-beam": "memory",
+    "critical_path": "latency",
+    "streams": "latency",
+    "topoformer": "memory",
+    "lpmf": "memory",
+    "net_change": "memory",
+    "smallest": "memory",
+}
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
     """A checked order of ``graph`` with its cost and a certified bound; only :func:`schedule` makes one."""

@@ -1,7 +1,7 @@
 """Schedules as lines of text for a terminal."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphs.device import Device
@@ -12,6 +12,7 @@ from topoformer.outcome import Phase
 from topoformer.scheduling import Schedule
 
 if TYPE_CHECKING:
+    from topoformer.pareto import Front
     from topoformer.pytorch.verify import Measured, Verification
 
 SHOWN_AT_PEAK = 5
@@ -193,3 +194,21 @@ def compare_lines(results: Sequence[Schedule]) -> str:
             f"{row['search_seconds']:>8.2f}{' *' if own == lowest else ''}"
         )
     return "\n".join([*lines, "  * lowest peak"])
+
+
+def pareto_lines(front: "Front") -> str:
+    """A table with a row a point of a Pareto front, the program's own order before them."""
+    latency = front.objective.name == "latency"
+    speak: Callable[[float], str] = format_seconds if latency else lambda value: format_bytes(int(value))
+    size, value = front.point(front.program)
+    lines = [f"{printable(front.graph.name)}: {count(front.graph.n, 'node')}, memory against {front.objective.name}"]
+    lines += [f"  {'':14} {'held':>12} {'of program':>11} {front.objective.name:>12} {'of program':>11}"]
+    rows = [("program", size, value), *(("", held, cost) for held, cost in front.points())]
+    for name, held, cost in rows:
+        parts = (held / size if size else 1.0, cost / value if value else 1.0)
+        lines.append(f"  {name:14} {format_bytes(held):>12} {parts[0]:>11.3f} {speak(cost):>12} {parts[1]:>11.3f}")
+    lines.append(
+        f"  {'no order below':14} {format_bytes(front.bound_bytes):>12} {'':11} {speak(front.bound_value):>12}"
+    )
+    stopped = "interrupted after" if front.interrupted else "searched for"
+    return "\n".join([*lines, f"  {stopped} {front.search_seconds:.2f} s"])

@@ -166,7 +166,7 @@ def test_methods_says_a_line_of_each(run):
     code, out, err = run("methods")
     assert (code, err) == (0, "")
     names = [line.split()[0] for line in out.splitlines()]
-    assert names[:2] == ["auto", "exact"]
+    assert names[:3] == ["method", "auto", "exact"]
     assert {"beam", "local_search", "cuts", "program", "lpmf"} <= set(names)
     assert all(len(line.split()) > 4 and len(line) <= 120 for line in out.splitlines())
 

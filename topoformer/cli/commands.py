@@ -28,12 +28,16 @@ DONE, CANNOT, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 def _schedule(options: argparse.Namespace) -> int:
     from topoformer import text
 
+    if options.pareto is not None:
+        from topoformer.cli.front import pareto
+
+        return pareto(options)
     _check_names([options.method])
-    goal = _objective(options)
-    _check_suffix("--save", options.save, ".pt2")
-    _check_suffix("--report", options.report, ".html", ".svg")
-    _check_targets(options.source, {"-o": options.output, "--save": options.save, "--report": options.report})
-    source, seconds = _load(options)
+    goal = objective_of(options)
+    check_suffix("--save", options.save, ".pt2")
+    check_suffix("--report", options.report, ".html", ".svg")
+    check_targets(options.source, {"-o": options.output, "--save": options.save, "--report": options.report})
+    source, seconds = load(options)
     source = _prepared(source, options)
     result = _search(source.graph, options.method, goal, options, options.memory_limit)
     verification, code = _verified(source, result, options)
@@ -60,7 +64,7 @@ def _prepared(source: "Source", options: argparse.Namespace) -> "Source":
         check_runnable(source, options.source)
     if not options.measure_scratch:
         return source
-    with _busy("measuring the workspaces of operators", options):
+    with busy("measuring the workspaces of operators", options):
         return with_measured_scratch(source)
 
 
@@ -71,7 +75,7 @@ def _verified(source: "Source", result: "Schedule", options: argparse.Namespace)
     if not options.verify:
         return None, DONE
     try:
-        with _busy("running the program in both orders", options):
+        with busy("running the program in both orders", options):
             verification = verified(source, result, with_scratch=options.measure_scratch)
     except KeyboardInterrupt:  # the order need not be lost
         print("interrupted: not verified", file=sys.stderr)
@@ -102,8 +106,8 @@ def _compare(options: argparse.Namespace) -> int:
     if options.methods not in (None, "all"):
         names = [name.strip() for name in options.methods.split(",")]
     _check_names(names)
-    goal = _objective(options)
-    source, _ = _load(options)
+    goal = objective_of(options)
+    source, _ = load(options)
     results: list[Schedule] = []
     try:
         for name in names:
@@ -125,8 +129,8 @@ def _generate(options: argparse.Namespace) -> int:
         raise UsageError(unknown_name("family", options.family, FAMILIES))
     if options.nodes > MOST_NODES:
         raise UsageError(f"--nodes must be at most {MOST_NODES} (got {options.nodes})")
-    _check_suffix("-o", options.output, ".json", ".json.gz")
-    _check_targets("", {"-o": options.output})
+    check_suffix("-o", options.output, ".json", ".json.gz")
+    check_targets("", {"-o": options.output})
     try:
         graph = FAMILIES[options.family](options.nodes, seed=options.seed)
     except ValueError as error:
@@ -140,10 +144,11 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _methods(_: argparse.Namespace) -> int:
-    from topoformer.scheduling import SCHEDULERS, scheduler_named, summary
+    from topoformer.scheduling import SCHEDULERS, USES, scheduler_named, summary
 
+    print(f"{'method':17} {'minimises':9} what it is; every result is judged by the objective that was asked for")
     for name in SCHEDULERS:
-        print(f"{name:17} {summary(scheduler_named(name))}")
+        print(f"{name:17} {USES.get(name, '-'):9} {summary(scheduler_named(name))}")
     return DONE
 
 
@@ -155,7 +160,7 @@ def _check_names(methods: Sequence[str]) -> None:
             raise UsageError(unknown_name("method", name, SCHEDULERS))
 
 
-def _objective(options: argparse.Namespace) -> "Objective":
+def objective_of(options: argparse.Namespace) -> "Objective":
     """What is minimised, on what device."""
     from graphs.cost import objective_named
     from topoformer.devices import device_of
@@ -168,13 +173,13 @@ def _objective(options: argparse.Namespace) -> "Objective":
         raise UsageError(f"{error}{hint}") from None
 
 
-def _check_suffix(option: str, path: Path | None, *allowed: str) -> None:
+def check_suffix(option: str, path: Path | None, *allowed: str) -> None:
     special = path is not None and path.exists() and not path.is_file()  # /dev/null; directories are told apart later
     if path and not special and not path.name.endswith(allowed):
         raise UsageError(f"{option} takes a file that ends in {' or '.join(allowed)} (got {quoted(path.name)})")
 
 
-def _check_targets(source: str, targets: "dict[str, Path | None]") -> None:
+def check_targets(source: str, targets: "dict[str, Path | None]") -> None:
     """Say now that a file cannot be written, not after the search."""
     taken = {os.path.realpath(source): "SOURCE"}
     for option, path in targets.items():
@@ -190,11 +195,11 @@ def _check_targets(source: str, targets: "dict[str, Path | None]") -> None:
         taken[real] = option
 
 
-def _load(options: argparse.Namespace) -> "tuple[Source, float]":
+def load(options: argparse.Namespace) -> "tuple[Source, float]":
     from topoformer.sources import load_source
 
     began = time.perf_counter()
-    with _busy(f"reading {options.source}", options):
+    with busy(f"reading {options.source}", options):
         source = load_source(options.source)
     return source, time.perf_counter() - began
 
@@ -204,7 +209,7 @@ def _search(
 ) -> "Schedule":
     from topoformer.scheduling import schedule
 
-    with _busy(f"{method}: ordering {graph.n} nodes (the first run compiles)", options):
+    with busy(f"{method}: ordering {graph.n} nodes (the first run compiles)", options):
         return schedule(
             graph,
             method,
@@ -217,7 +222,7 @@ def _search(
 
 
 @contextmanager
-def _busy(what: str, options: argparse.Namespace) -> Iterator[None]:
+def busy(what: str, options: argparse.Namespace) -> Iterator[None]:
     """A moving line on stderr while something takes time; nothing where stderr is not a terminal."""
     if options.quiet or not sys.stderr.isatty():
         yield

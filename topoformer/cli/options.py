@@ -22,6 +22,8 @@ EXAMPLES = {
   topoformer schedule model.py:make --save better.pt2 --report memory.svg
   topoformer schedule graph.json --json > schedule.json
   topoformer schedule model.pt2 --measure-scratch --verify
+  topoformer schedule graph.json --objective latency --device h100-sxm --streams 2 --memory-limit 4GiB
+  topoformer schedule graph.json --pareto --device h100-sxm --report front.svg
 
 'make' returns (module, example_inputs); the inputs are a tuple, a dictionary of keyword arguments or one tensor.
 Ctrl-C during an 'auto' search prints the best order found so far.""",
@@ -127,6 +129,14 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         "--verify",
         action="store_true",
         help="run the program in both orders; compare bytes and outputs with what is said",
+    )
+    parser.add_argument(
+        "--pareto",
+        type=_positive,
+        nargs="?",
+        const=8,
+        metavar="POINTS",
+        help="memory against latency (or --objective traffic): orders between the least of both (default 8)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the schedule as JSON (gzipped: .gz)")
     parser.add_argument("--save", type=Path, metavar="FILE.pt2", help="write the reordered program")

@@ -29,7 +29,7 @@ def topoformer(graph: Graph, objective: Objective, *, seconds: float, seed: int)
 
 
 def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """Orders drawn by the trained network while they get better, then in turns with what ``auto`` does."""
+    """Orders drawn by the trained network while they get better, then what auto does, in turns."""
     return run(
         Search(graph, objective, seconds, seed, steps), Search.policies, _unguided, partial(_guided, beams=False)
     )
@@ -53,7 +53,7 @@ def _unguided(search: Search) -> None:
 
 
 def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """What ``auto`` does, and beams over the moves that the trained network finds likely take turns with it."""
+    """What auto does, in turns with beams over moves that the trained network finds likely."""
     return run(Search(graph, objective, seconds, seed, steps), Search.policies, _unguided, partial(_guided, beams=True))
 
 

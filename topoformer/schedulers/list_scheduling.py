@@ -119,7 +119,7 @@ program = Policy("The order of the program itself: the yardstick.", static=_prog
 bfs = Policy("First ready, first run (Kahn); good where branches are narrow.", dynamic=Dynamic.ARRIVAL)
 dfs = Policy("Depth-first post-order, larger inputs first; good on trees and reductions.", static=_post_order_rank)
 lpmf = Policy(
-    "Least peak memory first (Han et al., 2006), the greedy of PyTorch Inductor; good at short range.",
+    "Least peak memory first (Han et al., 2006), PyTorch Inductor's greedy; good at short range.",
     dynamic=Dynamic.NET_CHANGE,
     within_peak=True,
 )
@@ -130,7 +130,7 @@ random = Policy("A random legal order from the seed: the least that any method m
 
 
 def streams(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order:  # noqa: ARG001
-    """What can start earliest on the device's streams, the longest path first, within a memory limit: for latency."""
+    """Earliest start first on the device's streams, then the longest path, within a memory limit."""
     from graphs._latency_kernels import path_lengths
     from topoformer.schedulers import _stream_kernels
 

@@ -18,7 +18,7 @@ LARGEST = 20_000  # nodes: what a budget implies takes memory by the square of t
 
 
 def auto(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """All of these in turn, cheapest first, until one proves the order optimal or the time is over."""
+    """All of these in turn, cheapest first, until one proves the order optimal or time is over."""
     if not objective.is_memory:
         return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps, memory_first=auto)
     search = Search(graph, objective, seconds, seed, steps)
@@ -36,14 +36,14 @@ def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps
 
 
 def local_search(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """Stretches of the best policy's order around its peak, found again by beams; other objectives: annealing."""
+    """Stretches around the peak, found again by wider and wider beams; annealing for other objectives."""
     if not objective.is_memory:
         return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps)
     return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _windows)
 
 
 def cuts(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """The best list policy, bounded by minimum cuts: a proof in milliseconds where nothing can be gained."""
+    """The best list policy, bounded by minimum cuts: a proof in milliseconds where none is better."""
     return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts)
 
 

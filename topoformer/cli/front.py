@@ -1,0 +1,58 @@
+"""``topoformer schedule --pareto``: memory against latency or traffic."""
+
+import argparse
+import gzip
+import json
+
+from topoformer.cli.commands import DONE, INTERRUPTED, busy, check_suffix, check_targets, load, objective_of
+from topoformer.cli.options import UsageError
+
+ALONE = {"save": "--save", "verify": "--verify", "memory_limit": "--memory-limit"}
+
+
+def pareto(options: argparse.Namespace) -> int:
+    """Search for the front, print it, write what is asked for; returns the exit code.
+
+    Raises:
+        UsageError: options that do not go with it.
+    """
+    from graphs.io import write_atomic
+    from topoformer import text
+    from topoformer.pareto import pareto as search
+    from topoformer.pareto_plot import svg
+
+    for name, option in ALONE.items():
+        if getattr(options, name):
+            raise UsageError(f"{option} does not go with --pareto, which finds several orders")
+    if options.method != "auto":
+        raise UsageError("--method does not go with --pareto, which uses auto")
+    if options.pareto < 2:
+        raise UsageError(f"--pareto must be at least 2 (got {options.pareto})")
+    if options.device is None:
+        raise UsageError("--pareto needs a device: name one with --device")
+    if options.objective == "memory":
+        options.objective = "latency"
+    goal = objective_of(options)
+    if options.objective not in ("latency", "traffic") or goal.device is None:
+        raise UsageError(f"--pareto weighs memory against latency or traffic (got '{options.objective}')")
+    check_suffix("--report", options.report, ".svg")
+    check_targets(options.source, {"-o": options.output, "--report": options.report})
+    source, _ = load(options)
+    with busy(f"{options.pareto} searches of {options.seconds / options.pareto:.1f} s", options):
+        front = search(
+            source.graph,
+            goal.device,
+            objective=options.objective,
+            points=options.pareto,
+            seconds=options.seconds,
+            seed=options.seed,
+            steps=options.steps,
+        )
+    answer = front.to_json()
+    if options.output:
+        data = (json.dumps(answer) + "\n").encode()
+        write_atomic(options.output, gzip.compress(data, mtime=0) if options.output.suffix == ".gz" else data)
+    if options.report:
+        write_atomic(options.report, svg(front).encode())
+    print(json.dumps(answer) if options.json else text.pareto_lines(front))
+    return INTERRUPTED if front.interrupted else DONE

@@ -1,0 +1,36 @@
+"""What all pictures share: their size, their colours in the light and in the dark, the numbers along an axis."""
+
+import math
+from collections.abc import Iterable
+
+WIDTH, HEIGHT = 800, 380
+
+# Opaque ground and a dark variant of its own: the picture is read in pages of any colour.
+COLOURS = {  # class: light, dark
+    "ground": ("#ffffff", "#14181f"),
+    "ink": ("#1c2430", "#e6e9ef"),
+    "faint": ("#5d6675", "#9aa4b5"),
+    "grid": ("#e3e6ea", "#2b323d"),
+    "before": ("#c2620a", "#f0a04b"),
+    "after": ("#1f5fbf", "#6ea8fe"),
+    "bound": ("#2e7d4f", "#6fcf97"),
+}
+
+
+def style() -> str:
+    """The style sheet of an SVG of class ``topoformer``."""
+    light = "".join(_rules(name, light) for name, (light, _) in COLOURS.items())
+    dark = "".join(_rules(name, dark) for name, (_, dark) in COLOURS.items())
+    return f"{light}@media(prefers-color-scheme:dark){{{dark}}}"
+
+
+def _rules(name: str, colour: str) -> str:
+    return f".topoformer .{name}{{fill:{colour}}}.topoformer .{name}-line{{stroke:{colour}}}"
+
+
+def ticks(top: float, parts: int, least: float) -> Iterable[float]:
+    """Multiples from 0 to ``top`` of the largest 1, 2 or 5 times a power of ten that fits ``parts`` times."""
+    wanted = max(top / parts, least)
+    power = 10.0 ** math.floor(math.log10(wanted))
+    step = max(power * factor for factor in (1, 2, 5) if power * factor <= wanted * (1 + 1e-9))
+    return [step * i for i in range(int(top / step + 1e-9) + 1)]
