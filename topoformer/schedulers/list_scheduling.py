@@ -145,7 +145,7 @@ def streams(graph: Graph, objective: Objective, *, seconds: float, seed: int) ->
 
 
 def oldest(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order:  # noqa: ARG001
-    """Node whose predecessors ran earliest first: Inductor's breadth-first pass; good on wide graphs."""
+    """Node whose predecessors ran earliest first: Inductor's breadth-first; good on wide graphs."""
     from topoformer.schedulers import _kernels
 
     order: Order = _kernels.oldest_first(*graph.preds, *graph.succs)

@@ -36,7 +36,7 @@ def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps
 
 
 def local_search(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """Stretches around the peak, found again by wider and wider beams; annealing for other objectives."""
+    """Stretches around the peak, found again by beams; annealing where not only memory counts."""
     if not objective.is_memory:
         return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps)
     return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _windows)
