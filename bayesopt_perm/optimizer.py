@@ -18,6 +18,7 @@ from bayesopt_perm.result import Evaluation
 from bayesopt_perm.search import NATURAL_MOVES, Scorer, candidates, every_candidate
 from bayesopt_perm.space import MOVES, PermutationSpace
 from bayesopt_perm.surrogate import Choice, Surrogate, check_kernel, conditioned, fit
+from bayesopt_perm.threads import one_thread
 
 __all__ = ["BayesOpt"]
 
@@ -127,7 +128,8 @@ class BayesOpt:
         if known < self.initial or not np.isfinite(values).any():
             orders = self._first(min(count, self.initial - known) if known < self.initial else count, rng)
         else:
-            orders = self._round(values, count, rng)
+            with one_thread(known):
+                orders = self._round(values, count, rng)
         choice = asdict(self.choice) if self.choice else None
         self._write({"ask": self._asks, "orders": orders.tolist(), "choice": choice})
         self._asked(orders)

@@ -46,6 +46,7 @@ SCHEDULERS: dict[str, str] = {
     "topoformer": "topoformer.schedulers.learned:topoformer",
     "topoformer-sample": "topoformer.schedulers.learned:sample",
     "topoformer-beam": "topoformer.schedulers.learned:beam",
+    "bo": "topoformer.schedulers.bayes:bo",
     "program": "topoformer.schedulers.list_scheduling:program",
     "lpmf": "topoformer.schedulers.list_scheduling:lpmf",
     "net_change": "topoformer.schedulers.list_scheduling:net_change",
@@ -64,6 +65,7 @@ SCHEDULERS: dict[str, str] = {
 USES: dict[str, str] = {
     "auto": "any",
     "local_search": "any",
+    "bo": "any",
     "exact": "memory",
     "beam": "memory",
     "cuts": "memory",

@@ -1,0 +1,173 @@
+"""Bayesian optimisation of orders whose cost is expensive: measured, or by a simulator of the caller's.
+
+The search is that of :mod:`bayesopt_perm` over the permutations of :class:`~topoformer.schedulers.reduced.ReducedSpace`.
+"""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayesopt_perm import PermutationSpace, minimize
+from graphs import Graph, Order
+from graphs.cost import Objective
+from topoformer.outcome import Outcome
+from topoformer.schedulers import list_scheduling as ls
+from topoformer.schedulers.reduced import MOST_UNITS, ReducedSpace
+
+CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.oldest, ls.dfs, ls.bfs, ls.smallest, ls.critical_path)
+INITIAL_SHARE, LEAST_INITIAL = 0.2, 8  # of the evaluations before the first model
+MOST_MOVES = 3  # of units between the best start and an initial order
+EVALUATIONS = 60
+SHARE = 0.3  # of the time of method "bo" for the order it starts from
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An order that was evaluated."""
+
+    order: Order
+    value: float  # NaN where it failed
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What a search over measured costs found."""
+
+    order: Order  # int32[n] of the lowest value
+    value: float
+    start_value: float  # of the first start
+    trials: tuple[Trial, ...]  # in the sequence in which they were told
+    stopped: str  # "budget", "seconds", "interrupted", "every permutation was tried"
+    units: int  # nodes whose sequence was searched
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluate:
+    """From a permutation of units to its cost; travels to other processes with what it needs."""
+
+    space: ReducedSpace
+    cost: Callable[[Order], float]
+
+    def __call__(self, permutation: Any) -> float:
+        return float(self.cost(self.space.order_of(np.asarray(permutation))))
+
+
+def refine_order(
+    graph: Graph,
+    cost: Callable[[Order], float],
+    starts: Sequence[Order],
+    *,
+    evaluations: int = EVALUATIONS,
+    batch_size: int = 4,
+    seed: int = 0,
+    seconds: float = math.inf,
+    timeout: float = math.inf,
+    executor: Executor | Callable[[], Executor] | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    units: int = MOST_UNITS,
+    progress: Callable[[int, float], None] | None = None,
+) -> Refinement:
+    """The order of ``graph`` with the lowest ``cost`` among ``evaluations`` of them, the first of ``starts`` included.
+
+    Args:
+        cost: of an order, int32[n]; what raises, or is no finite number, is a failed evaluation, and avoided.
+        starts: legal orders; the first is the one that the others are seen from.
+        seconds: after which no more are asked for.
+        timeout: of one evaluation, with an executor.
+        executor: as :func:`bayesopt_perm.minimize` takes it; evaluations of a batch run at once.
+        journal: a file from which an interrupted search goes on; it must be asked the same question.
+        units: nodes, at most, whose sequence is searched.
+        progress: is told after each evaluation how many there were, and the lowest value.
+
+    Raises:
+        ValueError: nothing can be moved, all evaluations fail, or an argument is out of range.
+    """
+    if evaluations < 1 or not starts:
+        raise ValueError("at least one evaluation and one start are needed")
+    space = ReducedSpace.around(graph, starts[0], units)
+    evaluate = _Evaluate(space, cost)
+    count = len(space.units)
+    members = PermutationSpace(max(count, 1), space.precedence)
+    first = _initial(space, members, starts, evaluations, seed)
+
+    def told(search: Any) -> None:
+        if progress is not None:
+            progress(len(search.history), search.best.value if search.best else math.nan)
+
+    result = minimize(
+        evaluate,
+        max(count, 1),
+        precedence=space.precedence,
+        budget=max(evaluations, len(first)),
+        batch_size=max(1, min(batch_size, members.count(at_most=batch_size))),
+        seed=seed,
+        initial=max(2, len(first)),
+        start=first,
+        seconds=seconds,
+        timeout=timeout if executor is not None else math.inf,
+        executor=executor,
+        journal=journal,
+        progress=told,
+    )
+    trials = tuple(Trial(space.order_of(one.order), one.value, one.failure) for one in result.history)
+    good = [trial for trial in trials if trial.failure is None]
+    if not good:
+        reason = trials[0].failure if trials else "there was no time for one"
+        raise ValueError(f"no order of '{graph.name}' could be evaluated: {reason}")
+    best = min(good, key=lambda trial: trial.value)
+    start = next((t.value for t in trials if np.array_equal(t.order, starts[0])), math.nan)
+    return Refinement(best.order, best.value, start, trials, result.stopped, count)
+
+
+def _initial(
+    space: ReducedSpace, members: PermutationSpace, starts: Sequence[Order], evaluations: int, seed: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+    """Permutations to begin with, int64[s, m]: the starts, then some a few moves from the first of them."""
+    wanted = min(evaluations, max(LEAST_INITIAL, int(INITIAL_SHARE * evaluations)), members.count(at_most=evaluations))
+    rng = np.random.default_rng([seed, 1])
+    found: dict[bytes, Any] = {}
+    for order in starts:
+        row = space.permutation_of(order)
+        found.setdefault(row.tobytes(), row)
+    rows = list(found.values())[:wanted]
+    known = {row.tobytes() for row in rows}
+    for _ in range(20 * wanted):
+        if len(rows) >= wanted:
+            break
+        row = rows[0]
+        for _ in range(int(rng.integers(1, MOST_MOVES + 1))):
+            near = members.neighbours(row, "insert", at_most=64, seed=rng)
+            row = near[rng.integers(len(near))] if len(near) else row
+        if row.tobytes() not in known:
+            known.add(row.tobytes())
+            rows.append(row)
+    return np.array(rows, np.int64).reshape(len(rows), -1)
+
+
+def bo(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+    """Bayesian optimisation of few evaluations, from what auto finds: for costs that are dear."""
+    from topoformer.schedulers.portfolio import auto
+
+    share = SHARE * seconds
+    first = auto(graph, objective, seconds=share, seed=seed, steps=steps)
+    if first.interrupted or graph.n < 2:
+        return first
+    starts = [first.order, *(one(graph, objective, seconds=share, seed=seed) for one in CHEAP)]
+
+    def value(order: Order) -> float:
+        over, cost, _ = objective(graph, order)
+        return cost if not over else math.inf
+
+    try:
+        found = refine_order(graph, value, starts, seed=seed, seconds=seconds - share)
+    except ValueError:  # nothing to move, or all orders cost the same
+        return first
+    better = objective(graph, found.order) < objective(graph, first.order)
+    interrupted = found.stopped == "interrupted"
+    return first._replace(order=found.order if better else first.order, interrupted=interrupted)
