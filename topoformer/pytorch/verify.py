@@ -171,7 +171,7 @@ def storage_run(program: fx.GraphModule, inputs: Sequence[Any], *, donated: Coll
     for node in program.graph.nodes:
         if node.op == "call_function" and node.target is not operator.getitem:
             node.target = probe.wrapped(node.target, node.name)
-    call = boxed(program) if donated else _flat(program)
+    call = boxed(program) if donated else flat_call(program)
     devices = sorted({tensor.device.index for tensor in _tensors([kept, values]) if tensor.is_cuda})
     device = f"cuda:{devices[0]}" if devices else "cpu"
     with torch.random.fork_rng(devices=devices), torch.no_grad():
@@ -179,7 +179,7 @@ def storage_run(program: fx.GraphModule, inputs: Sequence[Any], *, donated: Coll
     return StorageRun(probe.steps, peak.requested_bytes, tree_leaves(peak.result))
 
 
-def _flat(program: fx.GraphModule) -> Callable[[list[Any]], Any]:
+def flat_call(program: fx.GraphModule) -> Callable[[list[Any]], Any]:
     """``program``, which is changed, as a call with one value for each placeholder in a list."""
     program.graph.set_codegen(fx.graph.CodeGen())
     program.recompile()
