@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from topoformer.pytorch.export import capture, optimize
     from topoformer.pytorch.inductor import inductor_options, inductor_pass
     from topoformer.pytorch.measure import MeasuredPeak, measure_peak
+    from topoformer.pytorch.refining import Refined, refine
     from topoformer.pytorch.scratch import measure_scratch
     from topoformer.pytorch.training import TrainStep, compile_train_step
 
 _LAZY = {  # these need torch
     "MeasuredPeak": "topoformer.pytorch.measure",
+    "Refined": "topoformer.pytorch.refining",
     "TrainStep": "topoformer.pytorch.training",
     "capture": "topoformer.pytorch.export",
     "compile_train_step": "topoformer.pytorch.training",
@@ -24,6 +26,7 @@ _LAZY = {  # these need torch
     "measure_peak": "topoformer.pytorch.measure",
     "measure_scratch": "topoformer.pytorch.scratch",
     "optimize": "topoformer.pytorch.export",
+    "refine": "topoformer.pytorch.refining",
 }
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "GraphError",
     "MeasuredPeak",
     "MemoryLimitError",
+    "Refined",
     "Schedule",
     "ScheduleCache",
     "Scheduler",
@@ -43,6 +47,7 @@ __all__ = [
     "measure_peak",
     "measure_scratch",
     "optimize",
+    "refine",
     "schedule",
 ]
 

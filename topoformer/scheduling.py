@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from inspect import signature
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from graphs import Graph, MemoryProfile, Order, check_order, peak_bytes, program_order, simulate
 from graphs.bound import cut_bound, footprint_bound
@@ -20,6 +20,9 @@ from topoformer.cache import Answer, Question, ScheduleCache, better
 from topoformer.memory_limit import MemoryLimitError, hold_to, limit_in_bytes
 from topoformer.outcome import Outcome, Phase
 from topoformer.schedulers.stopper import is_interrupt
+
+if TYPE_CHECKING:
+    from graphs.arena import ArenaPlan
 
 __all__ = ["SCHEDULERS", "MemoryLimitError", "Schedule", "Scheduler", "schedule", "scheduler_named", "summary"]
 
@@ -133,6 +136,13 @@ class Schedule:
         return objective_bound(objective, self.graph, self.bound_bytes)
 
     @cached_property
+    def arena(self) -> "ArenaPlan":
+        """Offsets of all tensors in one arena, multiples of 64, searched for a second at most."""
+        from graphs.arena import plan
+
+        return plan(self.graph, self.order)
+
+    @cached_property
     def profile(self) -> MemoryProfile:
         """Live bytes of every step, and what is alive at the peak."""
         return simulate(self.graph, self.order)
@@ -164,6 +174,8 @@ class Schedule:
         for name in ("latency_seconds", "traffic_bytes", "arena_bytes", "concurrent_peak_bytes"):
             if (value := getattr(self.cost, name)) is not None:
                 known |= {name: value, f"program_{name}": getattr(self.program_cost, name)}
+        if "arena" in self.__dict__:  # it has been planned
+            known["arena_bytes"] = self.arena.arena_bytes
         return known
 
     def __repr__(self) -> str:

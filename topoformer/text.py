@@ -58,12 +58,25 @@ def cost_rows(result: Schedule) -> list[tuple[str, str, str]]:
         rows.append(
             ("traffic", format_bytes(cost.traffic_bytes), f"{remark}; no order moves less than {format_bytes(floor)}")
         )
+    if cost.custom is not None:
+        part = _part(cost.custom, before.custom)
+        rows.append((result.objective.name[-13:], f"{cost.custom:,.6g}", part))
     if cost.concurrent_peak_bytes is not None:
         remark = f"{_part(cost.concurrent_peak_bytes, before.concurrent_peak_bytes)}, alive on all streams together"
         rows.append(("held at once", format_bytes(cost.concurrent_peak_bytes), remark))
     if cost.arena_bytes is not None:
         rows.append(("arena", format_bytes(cost.arena_bytes), _part(cost.arena_bytes, before.arena_bytes)))
+    elif "arena" in result.__dict__:  # it has been planned
+        rows.append(("arena", format_bytes(result.arena.arena_bytes), _arena_remark(result)))
     return rows
+
+
+def _arena_remark(result: Schedule) -> str:
+    arena, peak = result.arena, result.cost.peak_bytes
+    where = f"all tensors at fixed offsets, multiples of {arena.alignment}"
+    if arena.proven:
+        return f"{where}; no smaller one exists"
+    return f"{where}; {arena.arena_bytes / peak - 1:.1%} above the peak" if peak else where
 
 
 def _latency_remark(result: Schedule, device: Device) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from topoformer.scheduling import Schedule
     from topoformer.sources import Source
 
+MOST_PLANNED = 5_000  # nodes of a schedule whose arena is planned without being asked for
 MOST_NODES = 10_000_000  # of a generated graph: some 10 GB while it is made
 DONE, CANNOT, USAGE, INTERRUPTED = 0, 1, 2, 130  # exit codes
 
@@ -36,10 +37,15 @@ def _schedule(options: argparse.Namespace) -> int:
     goal = objective_of(options)
     check_suffix("--save", options.save, ".pt2")
     check_suffix("--report", options.report, ".html", ".svg")
-    check_targets(options.source, {"-o": options.output, "--save": options.save, "--report": options.report})
+    check_suffix("--arena", options.arena, ".json", ".h")
+    targets = {"-o": options.output, "--save": options.save, "--report": options.report, "--arena": options.arena}
+    check_targets(options.source, targets)
     source, seconds = load(options)
     source = _prepared(source, options)
     result = _search(source.graph, options.method, goal, options, options.memory_limit)
+    if options.arena or result.graph.n <= MOST_PLANNED:
+        with busy("placing tensors in an arena", options):
+            _ = result.arena
     verification, code = _verified(source, result, options)
     answer = result.to_json() | ({"verification": verification.to_json()} if verification else {})
     _write_results(source, result, answer, options)
@@ -93,6 +99,13 @@ def _write_results(source: "Source", result: "Schedule", answer: dict[str, Any],
         write_atomic(options.output, gzip.compress(data, mtime=0) if options.output.suffix == ".gz" else data)
     if options.save and source.program is not None:
         save_program(source.program, result.order, options.save)
+    if options.arena:
+        from graphs.arena_export import to_c_header, to_json
+
+        header = options.arena.suffix == ".h"
+        write_atomic(
+            options.arena, (to_c_header(result.arena) if header else json.dumps(to_json(result.arena))).encode()
+        )
     if options.report:
         draw = report.svg if options.report.suffix == ".svg" else report.html
         write_atomic(options.report, draw(result).encode())

@@ -7,7 +7,7 @@ import json
 from topoformer.cli.commands import DONE, INTERRUPTED, busy, check_suffix, check_targets, load, objective_of
 from topoformer.cli.options import UsageError
 
-ALONE = {"save": "--save", "verify": "--verify", "memory_limit": "--memory-limit"}
+ALONE = {"save": "--save", "arena": "--arena", "verify": "--verify", "memory_limit": "--memory-limit"}
 
 
 def pareto(options: argparse.Namespace) -> int:

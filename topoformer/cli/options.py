@@ -140,6 +140,12 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the schedule as JSON (gzipped: .gz)")
     parser.add_argument("--save", type=Path, metavar="FILE.pt2", help="write the reordered program")
+    parser.add_argument(
+        "--arena",
+        type=Path,
+        metavar="FILE",
+        help="write a place in one arena for each tensor, as JSON (.json) or a C header (.h)",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a page (.html) or a picture (.svg) of it")
 
 

@@ -1,6 +1,6 @@
 """Bayesian optimisation of orders whose cost is expensive: measured, or by a simulator of the caller's.
 
-The search is that of :mod:`bayesopt_perm` over the permutations of :class:`~topoformer.schedulers.reduced.ReducedSpace`.
+The search is that of :mod:`bayesopt_perm` over permutations as :mod:`topoformer.schedulers.reduced` makes them.
 """
 
 import math
@@ -8,22 +8,41 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from bayesopt_perm import PermutationSpace, minimize
+from bayesopt_perm.evaluating import ConstantObjectiveError
+from bayesopt_perm.workers import DaskExecutor, end, process_pool
 from graphs import Graph, Order
 from graphs.cost import Objective
 from topoformer.outcome import Outcome
 from topoformer.schedulers import list_scheduling as ls
 from topoformer.schedulers.reduced import MOST_UNITS, ReducedSpace
 
+__all__ = [
+    "CHEAP",
+    "DaskExecutor",
+    "NothingToSearchError",
+    "Refinement",
+    "Trial",
+    "bo",
+    "evaluate",
+    "process_pool",
+    "refine_order",
+]
+
 CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.oldest, ls.dfs, ls.bfs, ls.smallest, ls.critical_path)
 INITIAL_SHARE, LEAST_INITIAL = 0.2, 8  # of the evaluations before the first model
 MOST_MOVES = 3  # of units between the best start and an initial order
 EVALUATIONS = 60
 SHARE = 0.3  # of the time of method "bo" for the order it starts from
+
+
+class NothingToSearchError(ValueError):
+    """No node can be moved, or all orders cost the same."""
 
 
 @dataclass(frozen=True)
@@ -86,23 +105,26 @@ def refine_order(
         progress: is told after each evaluation how many there were, and the lowest value.
 
     Raises:
-        ValueError: nothing can be moved, all evaluations fail, or an argument is out of range.
+        NothingToSearchError: nothing can be moved, or all initial orders cost the same.
+        ValueError: all evaluations fail, or an argument is out of range.
     """
     if evaluations < 1 or not starts:
         raise ValueError("at least one evaluation and one start are needed")
     space = ReducedSpace.around(graph, starts[0], units)
-    evaluate = _Evaluate(space, cost)
     count = len(space.units)
-    members = PermutationSpace(max(count, 1), space.precedence)
+    if count < 2:
+        raise NothingToSearchError(f"no node of '{graph.name}' can be moved")
+    members = PermutationSpace(count, space.precedence)
     first = _initial(space, members, starts, evaluations, seed)
 
     def told(search: Any) -> None:
         if progress is not None:
             progress(len(search.history), search.best.value if search.best else math.nan)
 
-    result = minimize(
-        evaluate,
-        max(count, 1),
+    search = partial(
+        minimize,
+        _Evaluate(space, cost),
+        count,
         precedence=space.precedence,
         budget=max(evaluations, len(first)),
         batch_size=max(1, min(batch_size, members.count(at_most=batch_size))),
@@ -115,6 +137,10 @@ def refine_order(
         journal=journal,
         progress=told,
     )
+    try:
+        result = search()
+    except ConstantObjectiveError as error:
+        raise NothingToSearchError(str(error)) from None
     trials = tuple(Trial(space.order_of(one.order), one.value, one.failure) for one in result.history)
     good = [trial for trial in trials if trial.failure is None]
     if not good:
@@ -123,6 +149,41 @@ def refine_order(
     best = min(good, key=lambda trial: trial.value)
     start = next((t.value for t in trials if np.array_equal(t.order, starts[0])), math.nan)
     return Refinement(best.order, best.value, start, trials, result.stopped, count)
+
+
+def evaluate(
+    cost: Callable[[Order], float],
+    orders: Sequence[Order],
+    executor: Executor | Callable[[], Executor] | None = None,
+    timeout: float = math.inf,
+) -> list[Trial]:
+    """The ``cost`` of each of ``orders``, int32[n], one after the other; what fails has a reason instead."""
+    if executor is None:
+        return [_tried(order, partial(cost, order)) for order in orders]
+    trials, workers = [], executor if isinstance(executor, Executor) else executor()
+    limit = None if timeout == math.inf else timeout
+    for order in orders:
+        trial = _tried(order, partial(_in_worker, workers, cost, order, limit))
+        trials.append(trial)
+        if trial.failure is not None and not isinstance(executor, Executor):
+            end(workers)  # it may hang, or be broken
+            workers = executor()
+    if not isinstance(executor, Executor):
+        end(workers)
+    return trials
+
+
+def _in_worker(workers: Executor, cost: Callable[[Order], float], order: Order, limit: float | None) -> float:
+    return workers.submit(cost, order).result(limit)
+
+
+def _tried(order: Order, action: Callable[[], float]) -> Trial:
+    try:
+        value = float(action())
+    except Exception as error:
+        return Trial(order, math.nan, f"{type(error).__name__}: {error}"[:500])
+    fine = math.isfinite(value)
+    return Trial(order, value if fine else math.nan, None if fine else f"the value is {value}")
 
 
 def _initial(
@@ -166,7 +227,7 @@ def bo(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: 
 
     try:
         found = refine_order(graph, value, starts, seed=seed, seconds=seconds - share)
-    except ValueError:  # nothing to move, or all orders cost the same
+    except NothingToSearchError:
         return first
     better = objective(graph, found.order) < objective(graph, first.order)
     interrupted = found.stopped == "interrupted"

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphs import Graph, Order, inverse
+from graphs import Graph, Order, inverse, simulate
 from graphs.csr import CSR, Int32Array, Int64Array
 from graphs.memory import memory_model
 
 MOST_UNITS = 40  # more cost a search of tens of evaluations more than they give it
+NEAR_PEAK = 2.0  # power by which a node counts less where less is alive
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,9 @@ def _units(graph: Graph, base: Order, most: int) -> Int32Array:
     ancestors, descendants = _cone(graph.preds, range(graph.n)), _cone(graph.succs, range(graph.n - 1, -1, -1))
     room = np.maximum(graph.n - 1 - ancestors - descendants, last - first)
     chain = _chains(graph)
-    score = weight * room
+    step_bytes = simulate(graph, base).step_bytes
+    near = (step_bytes / max(int(step_bytes.max(initial=0)), 1)) ** NEAR_PEAK
+    score = weight * room * near[position]
     best: dict[int, int] = {}
     for node in np.argsort(-score, kind="stable").tolist():
         if room[node] > 0:

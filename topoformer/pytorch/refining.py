@@ -1,0 +1,220 @@
+"""Orders refined by what running them costs: Bayesian optimisation over measured memory, time, or anything else."""
+
+import math
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.export import ExportedProgram
+
+from graphs import Graph, Order, program_order
+from graphs.cost import OBJECTIVES, Objective
+from graphs.fx import apply_order, from_fx
+from graphs.pt2 import save_pt2
+from topoformer.outcome import Outcome
+from topoformer.pytorch.costs import Measure, MeasuredCost
+from topoformer.pytorch.export import ExampleInputs, capture
+from topoformer.pytorch.verify import flat_inputs
+from topoformer.schedulers import bayes
+from topoformer.scheduling import Schedule, Scheduler, schedule
+
+CONFIRMED, AGAIN = 3, 3  # orders that are timed again in the end, and how often
+Progress = Callable[[int, float], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """What :func:`refine` found: a program in the order whose measured cost is lowest."""
+
+    program: ExportedProgram
+    schedule: Schedule  # its ``cost.custom`` is the measured cost
+    start_value: float  # measured cost of the order that the search started from
+    trials: tuple[bayes.Trial, ...]  # every order that was measured
+    stopped: str  # what ended the search
+    units: int  # nodes whose sequence was searched
+
+    @property
+    def value(self) -> float:
+        """Measured cost of the order: bytes, seconds, or in the caller's unit."""
+        return float(self.schedule.cost.custom or 0.0)
+
+    @property
+    def program_value(self) -> float:
+        """Measured cost of the order that was given."""
+        return float(self.schedule.program_cost.custom or 0.0)
+
+    @property
+    def module(self) -> nn.Module:
+        """A module that runs the program."""
+        return self.program.module()
+
+
+def refine(
+    module: nn.Module | ExportedProgram,
+    example_inputs: "ExampleInputs | None" = None,
+    *,
+    cost: str | Measure = "peak",
+    evaluations: int = bayes.EVALUATIONS,
+    batch_size: int = 4,
+    method: str | Scheduler = "auto",
+    seconds: float = 10.0,
+    steps: int | None = None,
+    seed: int = 0,
+    timeout: float = math.inf,
+    workers: int = 1,
+    dask: str | None = None,
+    executor: Executor | Callable[[], Executor] | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Refined:
+    """Measure ``evaluations`` orders of ``module`` by running each of them, and give back the best.
+
+    It starts from what ``method`` finds by simulation and goes on by batch Bayesian optimisation (LAW, Oh et al.,
+    NeurIPS 2022) over the priorities of up to 40 nodes, those that change memory most and can move furthest: see
+    :class:`topoformer.schedulers.reduced.ReducedSpace`. The result is never worse than that start, or than the order
+    given, as measured. A candidate that raises, runs out of memory or takes too long is a failed evaluation. Ctrl-C
+    keeps what was found.
+
+    Args:
+        module: a module, with inputs as for :func:`topoformer.capture`, or an ExportedProgram; not changed.
+        cost: "peak", most bytes that the allocator had handed out at once; "heap", bytes that a heap grows to;
+            "seconds", median time of a run; or a function ``cost(module, inputs)`` of the reordered module that returns a number,
+            lower is better.
+        batch_size: orders measured between two looks at the model, as many at once as there are workers.
+        method, seconds, steps: of the search by simulation, as for :func:`topoformer.schedule`.
+        timeout: seconds that one measurement may take; needs workers.
+        workers: processes that measure; 0 measures in this one, where running out of memory ends it. A script that
+            starts some needs ``if __name__ == "__main__":``. Times are best measured by one.
+        dask: address of a Dask scheduler whose workers measure, as ``tcp://host:8786``; they need to see this
+            machine's temporary folder.
+        executor: to be used instead, or a function that makes one.
+        journal: a file in which every measurement is kept, and from which an interrupted search goes on.
+        progress: is told after each measurement how many there were, and the lowest.
+
+    Raises:
+        UnsupportedOp: the module does not trace.
+        ValueError: the program cannot be run, the order given fails, or an argument is out of range.
+    """
+    program = module if isinstance(module, ExportedProgram) else capture(module, example_inputs)
+    flat_inputs(program)  # which says if it cannot be run
+    graph = from_fx(program, name=type(module).__name__ if isinstance(module, nn.Module) else None)
+    found = schedule(graph, method, seconds=seconds, seed=seed, steps=steps)
+    with tempfile.TemporaryDirectory(prefix="topoformer-") as folder, _executor(workers, dask, executor) as make:
+        measured: Any = program
+        if make is not None:
+            measured = str(Path(folder) / "program.pt2")
+            save_pt2(program, measured)
+        search = _Search(graph, MeasuredCost(measured, cost), make, timeout, seed)
+        own, start = search.measure([program_order(graph), found.order])
+        for what, trial in (("given", own), ("found by simulation", start)):
+            if trial.failure is not None:
+                raise ValueError(f"'{graph.name}' cannot be measured in the order {what}: {trial.failure}")
+        others = [one(graph, OBJECTIVES["memory"], seconds=1.0, seed=seed) for one in bayes.CHEAP]
+        result = search.refine([found.order, *others], evaluations - 2, batch_size, journal, progress)
+        trials = (own, start, *result.trials)
+        best = search.best(trials, noisy=cost == "seconds")
+    ordered = _scheduled(graph, found, best, own, start, _name(cost))
+    reordered = apply_order(program, ordered.order)
+    reordered.graph_module.meta["schedule"] = ordered
+    return Refined(reordered, ordered, start.value, trials, result.stopped, result.units)
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    graph: Graph
+    cost: MeasuredCost
+    make: Executor | Callable[[], Executor] | None
+    timeout: float
+    seed: int
+
+    def measure(self, orders: Sequence[Order]) -> list[bayes.Trial]:
+        """Each of ``orders`` once."""
+        return bayes.evaluate(self.cost, orders, self.make, self.timeout)
+
+    def refine(
+        self,
+        starts: Sequence[Order],
+        evaluations: int,
+        batch_size: int,
+        journal: str | os.PathLike[str] | None,
+        progress: Progress | None,
+    ) -> bayes.Refinement:
+        """Bayesian optimisation, or nothing where there is nothing to search."""
+        try:
+            return bayes.refine_order(
+                self.graph,
+                self.cost,
+                starts,
+                evaluations=evaluations,
+                batch_size=batch_size,
+                seed=self.seed,
+                timeout=self.timeout,
+                executor=self.make,
+                journal=journal,
+                progress=progress,
+            )
+        except bayes.NothingToSearchError as reason:
+            return bayes.Refinement(starts[0], math.nan, math.nan, (), str(reason), 0)
+
+    def best(self, trials: Sequence[bayes.Trial], *, noisy: bool) -> bayes.Trial:
+        """The lowest of ``trials``, of which the first two are the order given and the start.
+
+        Where the cost is noisy the lowest ones and these two are measured again, in turns, and medians count.
+        """
+        good = sorted((trial for trial in trials if trial.failure is None), key=lambda trial: trial.value)
+        if not noisy:
+            return good[0]
+        some = {trial.order.tobytes(): trial for trial in [*trials[:2], *good[:CONFIRMED]]}
+        values: dict[bytes, list[float]] = {key: [] for key in some}
+        for _ in range(AGAIN):
+            for key, trial in zip(some, self.measure([trial.order for trial in some.values()]), strict=True):
+                values[key].append(math.inf if trial.failure else trial.value)
+        medians = {key: statistics.median(row) for key, row in values.items()}
+        key = min(medians, key=lambda key: medians[key])
+        return bayes.Trial(some[key].order, medians[key], None)
+
+
+def _scheduled(
+    graph: Graph, found: Schedule, best: bayes.Trial, own: bayes.Trial, start: bayes.Trial, name: str
+) -> Schedule:
+    """A Schedule of the best order by the measured values."""
+    values = {trial.order.tobytes(): trial.value for trial in (own, start, best)}
+
+    def known(_: Graph, order: Order) -> float:
+        return values[np.ascontiguousarray(order, np.int32).tobytes()]
+
+    def method(graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Outcome:  # noqa: ARG001
+        return Outcome(best.order, found.bound_bytes, found.witness, found.phases)
+
+    method.__name__ = "bo"
+    return schedule(graph, method, objective=Objective(f"measured {name}", {}, custom=known))
+
+
+def _name(cost: str | Measure) -> str:
+    return cost if isinstance(cost, str) else getattr(cost, "__name__", type(cost).__name__)
+
+
+@contextmanager
+def _executor(
+    workers: int, dask: str | None, executor: Executor | Callable[[], Executor] | None
+) -> "Iterator[Executor | Callable[[], Executor] | None]":
+    if executor is not None or (dask is None and workers == 0):
+        yield executor
+    elif dask is not None:
+        cluster = bayes.DaskExecutor(dask)
+        try:
+            yield cluster
+        finally:
+            cluster.shutdown(wait=False)
+    elif workers < 0:
+        raise ValueError(f"'workers' must not be negative (got {workers})")
+    else:
+        yield lambda: bayes.process_pool(workers)
