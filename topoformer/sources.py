@@ -72,7 +72,7 @@ def check_runnable(source: Source, what: str) -> None:
     from topoformer.pytorch.verify import flat_inputs
 
     try:
-        flat_inputs(_program(source))
+        flat_inputs(program_of(source))
     except ValueError as error:
         raise SourceError(f"'{what}' cannot be run: {error}") from None
 
@@ -81,8 +81,16 @@ def with_measured_scratch(source: Source) -> Source:
     """``source`` with the workspaces of its operators, measured by running each, as scratch of its graph."""
     from topoformer.pytorch.scratch import measure_scratch
 
-    with _stdout_kept_for_results():
-        return replace(source, graph=measure_scratch(_program(source), source.graph))
+    with stdout_kept_for_results():
+        return replace(source, graph=measure_scratch(program_of(source), source.graph))
+
+
+def with_measured_seconds(source: Source) -> Source:
+    """``source`` with the durations of its operators, measured by running each, as seconds of its graph."""
+    from topoformer.pytorch.timing import measure_seconds
+
+    with stdout_kept_for_results():
+        return replace(source, graph=measure_seconds(program_of(source), source.graph))
 
 
 def verified(source: Source, schedule: "Schedule", *, with_scratch: bool) -> "Verification":
@@ -93,11 +101,12 @@ def verified(source: Source, schedule: "Schedule", *, with_scratch: bool) -> "Ve
     """
     from topoformer.pytorch.verify import verify
 
-    with _stdout_kept_for_results():
-        return verify(_program(source), schedule, with_scratch=with_scratch)
+    with stdout_kept_for_results():
+        return verify(program_of(source), schedule, with_scratch=with_scratch)
 
 
-def _program(source: Source) -> "ExportedProgram":
+def program_of(source: Source) -> "ExportedProgram":
+    """The program of ``source``; raises SourceError where there is none."""
     if source.program is None:
         raise SourceError(f"'{source.graph.name}' is a graph, without a program to run")
     return source.program
@@ -107,7 +116,7 @@ def _from_factory(source: str, module: str, name: str) -> Source:
     from graphs.fx import from_fx
     from topoformer.pytorch import capture
 
-    with _stdout_kept_for_results():
+    with stdout_kept_for_results():
         factory = _resolve(source, module, name)
         made = _guarded(source, factory)
         if not (isinstance(made, tuple | list) and len(made) == 2):
@@ -123,7 +132,7 @@ def _from_factory(source: str, module: str, name: str) -> Source:
 
 
 @contextmanager
-def _stdout_kept_for_results() -> Iterator[None]:
+def stdout_kept_for_results() -> Iterator[None]:
     """What the user's code prints goes to stderr, and so does what its child processes and C libraries print."""
     try:
         out, err = sys.stdout.fileno(), sys.stderr.fileno()

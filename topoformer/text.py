@@ -60,7 +60,8 @@ def cost_rows(result: Schedule) -> list[tuple[str, str, str]]:
         )
     if cost.custom is not None:
         part = _part(cost.custom, before.custom)
-        rows.append((result.objective.name[-13:], f"{cost.custom:,.6g}", part))
+        speak = {"bytes": _whole_bytes, "seconds": format_seconds}.get(result.objective.unit, "{:,.6g}".format)
+        rows.append((printable(result.objective.name, 16), speak(cost.custom), part))
     if cost.concurrent_peak_bytes is not None:
         remark = f"{_part(cost.concurrent_peak_bytes, before.concurrent_peak_bytes)}, alive on all streams together"
         rows.append(("held at once", format_bytes(cost.concurrent_peak_bytes), remark))
@@ -85,6 +86,10 @@ def _latency_remark(result: Schedule, device: Device) -> str:
         return f"{where}: every order takes the same time"
     part = _part(result.cost.latency_seconds, result.program_cost.latency_seconds)
     return f"{part} {where}; no order takes less than {format_seconds(latency_bound(result.graph, device))}"
+
+
+def _whole_bytes(size: float) -> str:
+    return format_bytes(int(size))
 
 
 def _part(now: float | None, before: float | None) -> str:

@@ -1,14 +1,13 @@
 """The measured device: where it is kept, how it is found again, and the command that measures it."""
 
-import argparse
 import json
 from functools import partial
 
 import pytest
 
-from graphs import GraphError
 from graphs.device import Device
 from graphs.synthetic import layered
+from graphs.units import format_seconds
 from topoformer import calibration
 from topoformer.calibration import (
     MOST_MACHINES,
@@ -19,8 +18,7 @@ from topoformer.calibration import (
     save_profile,
     this_device,
 )
-from topoformer.cli.calibrate import add, format_seconds, run
-from topoformer.cli.options import UsageError
+from topoformer.cli import main
 
 CPU = Device("cpu", {"float32": 2e11, "int8": 1e12}, 2e10, launch_seconds=2e-6, memory_bytes=1 << 34, source="measured")
 NETWORK = """
@@ -131,14 +129,7 @@ def calibrate(monkeypatch, capsys):
     monkeypatch.setattr("topoformer.pytorch.timing.ROUNDS", 3)
 
     def call(*argv):
-        parser = argparse.ArgumentParser()
-        add(parser)
-        try:
-            code = run(parser.parse_args([str(arg) for arg in argv]))
-        except UsageError as error:
-            return 2, "", str(error)
-        except (GraphError, ValueError, OSError) as error:
-            return 1, "", str(error)
+        code = main(["calibrate", *map(str, argv)])
         return code, *capsys.readouterr()
 
     return call
@@ -216,7 +207,7 @@ def test_ctrl_c_leaves_what_has_been_measured(calibrate, network, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(2.0, "2 s"), (0.0123, "12.3 ms"), (2.086e-6, "2.09 us"), (1e-9, "0.001 us"), (0.0, "0 us")]
+    ("seconds", "text"), [(2.0, "2 s"), (0.0123, "12.3 ms"), (2.086e-6, "2.09 us"), (1e-9, "1 ns"), (0.0, "0 ns")]
 )
 def test_seconds_for_people(seconds, text):
     assert format_seconds(seconds) == text

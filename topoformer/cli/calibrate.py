@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphs.errors import quoted
-from topoformer.cli.options import SOURCE_HELP, UsageError, _seconds
+from graphs.units import format_seconds
+from topoformer.cli.options import UsageError
 
 if TYPE_CHECKING:
     from graphs.device import Device
@@ -18,20 +19,6 @@ if TYPE_CHECKING:
     from topoformer.sources import Source
 
 DONE, INTERRUPTED = 0, 130  # exit codes
-UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
-
-
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options to ``parser``."""
-    parser.add_argument("source", nargs="*", metavar="SOURCE", help=f"{SOURCE_HELP}; its operators are measured too")
-    parser.add_argument(
-        "--seconds", type=_seconds, default=60.0, metavar="S", help="to time the operators of each SOURCE (default 60)"
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="write the device as JSON too; the GPU if there is one"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -100,12 +87,12 @@ def _program(name: str) -> "Source":
 
 def _compared(source: "Source", device: "Device", options: argparse.Namespace) -> "Comparison":
     from topoformer.pytorch.calibrate import compare
-    from topoformer.sources import _stdout_kept_for_results, with_measured_scratch
+    from topoformer.sources import stdout_kept_for_results, with_measured_scratch
 
     name = source.graph.name
     with _progress(f"{name}: timing operators", options) as progress:
         assert source.program is not None  # _program has seen to it
-        with _stdout_kept_for_results():
+        with stdout_kept_for_results():
             result = compare(source.program, source.graph, device, budget_seconds=options.seconds, progress=progress)
     with _progress(f"{name}: measuring workspaces of operators", options):
         with_measured_scratch(source)
@@ -146,9 +133,3 @@ def comparison_lines(results: "Sequence[Comparison]") -> list[str]:
         errors = f"{row.error:>+7.1%} {row.roofline_error:>+9.1%}"
         lines.append(f"{printable(row.name, 20):20} {times} {errors} {row.calls:>6}{note}")
     return lines
-
-
-def format_seconds(seconds: float) -> str:
-    """'1.25 s', '12.3 ms', '2.09 us'."""
-    scale, unit = next((entry for entry in UNITS if seconds >= entry[0]), UNITS[-1])
-    return f"{seconds / scale:.3g} {unit}"

@@ -34,6 +34,7 @@ def _schedule(options: argparse.Namespace) -> int:
 
         return pareto(options)
     _check_names([options.method])
+    _check_refining(options)
     goal = objective_of(options)
     check_suffix("--save", options.save, ".pt2")
     check_suffix("--report", options.report, ".html", ".svg")
@@ -42,7 +43,12 @@ def _schedule(options: argparse.Namespace) -> int:
     check_targets(options.source, targets)
     source, seconds = load(options)
     source = _prepared(source, options)
-    result = _search(source.graph, options.method, goal, options, options.memory_limit)
+    if options.cost == "measured":
+        from topoformer.cli.measured import refined
+
+        result = refined(source, options)
+    else:
+        result = _search(source.graph, options.method, goal, options, options.memory_limit)
     if options.arena or result.graph.n <= MOST_PLANNED:
         with busy("placing tensors in an arena", options):
             _ = result.arena
@@ -59,15 +65,19 @@ def _schedule(options: argparse.Namespace) -> int:
 
 def _prepared(source: "Source", options: argparse.Namespace) -> "Source":
     """``source`` as it is to be searched; complains now, not after the search, of what cannot be done with it."""
-    from topoformer.sources import check_runnable, with_measured_scratch
+    from topoformer.sources import check_runnable, with_measured_scratch, with_measured_seconds
 
     wanted = {"--save": options.save, "--measure-scratch": options.measure_scratch, "--verify": options.verify}
+    wanted |= {"--measure-seconds": options.measure_seconds, "--cost measured": options.cost == "measured"}
     for option, value in wanted.items():
         if value and source.program is None:
             text = f"{option} needs a SOURCE that is a program, a .pt2 or a factory"
             raise UsageError(f"{text} ({quoted(options.source)} is a graph)")
-    if options.verify:
+    if options.verify or options.cost == "measured":
         check_runnable(source, options.source)
+    if options.measure_seconds:
+        with busy("timing operators", options):
+            source = with_measured_seconds(source)
     if not options.measure_scratch:
         return source
     with busy("measuring the workspaces of operators", options):
@@ -173,12 +183,27 @@ def _check_names(methods: Sequence[str]) -> None:
             raise UsageError(unknown_name("method", name, SCHEDULERS))
 
 
+def _check_refining(options: argparse.Namespace) -> None:
+    """Options of measured costs that would be passed over are an error."""
+    if options.cost == "measured" and options.method != "bo":
+        raise UsageError(f"--cost measured needs --method bo (got '{options.method}')")
+    for name in ("evaluations", "workers", "timeout", "journal", "dask"):
+        if getattr(options, name) is not None and options.cost != "measured":
+            raise UsageError(f"--{name} goes with --method bo --cost measured")
+    if options.cost == "measured" and options.objective not in ("memory", "arena", "latency"):
+        raise UsageError(f"--cost measured knows memory, arena and latency (got '{options.objective}')")
+    if options.cost == "measured" and options.memory_limit is not None:
+        raise UsageError("--memory-limit does not go with --cost measured")
+
+
 def objective_of(options: argparse.Namespace) -> "Objective":
     """What is minimised, on what device."""
     from graphs.cost import objective_named
     from topoformer.devices import device_of
 
     device = device_of(options.device, options.streams, options.on_chip)
+    if getattr(options, "cost", "") == "measured":  # it is run on what there is
+        return objective_named("memory", device)
     try:
         return objective_named(options.objective, device)
     except ValueError as error:
@@ -247,7 +272,14 @@ def busy(what: str, options: argparse.Namespace) -> Iterator[None]:
         yield
 
 
+def _calibrate(options: argparse.Namespace) -> int:
+    from topoformer.cli.calibrate import run
+
+    return run(options)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "calibrate": _calibrate,
     "schedule": _schedule,
     "compare": _compare,
     "generate": _generate,

@@ -13,6 +13,10 @@ from graphs.units import parse_bytes
 SOURCE_HELP = """a graph (.json, .json.gz), a torch.export program (.pt2), or a function that returns
                       (module, example_inputs): package.module:factory or path/file.py:factory"""
 EXAMPLES = {
+    "calibrate": """example:
+  topoformer calibrate model.py:make graphs.models:resnet18
+
+Then --device cpu is this machine, for schedule and compare.""",
     "": """examples:
   topoformer schedule graphs.models:resnet18 --seconds 5
   topoformer schedule model.pt2 --save better.pt2 --report memory.html
@@ -24,6 +28,7 @@ EXAMPLES = {
   topoformer schedule model.pt2 --measure-scratch --verify
   topoformer schedule graph.json --objective latency --device h100-sxm --streams 2 --memory-limit 4GiB
   topoformer schedule graph.json --pareto --device h100-sxm --report front.svg
+  topoformer schedule model.py:make --method bo --cost measured --objective arena --journal tried.jsonl
 
 'make' returns (module, example_inputs); the inputs are a tuple, a dictionary of keyword arguments or one tensor.
 Ctrl-C during an 'auto' search prints the best order found so far.""",
@@ -66,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         ("compare", _add_compare, "run several methods on SOURCE, one table row each"),
         ("generate", _add_generate, "write a synthetic graph of some family"),
         ("methods", _add_nothing, "say what each method is and when to use it"),
+        ("calibrate", _add_calibrate, "measure this machine, and operators of programs, for the latency model"),
         ("train", _add_nothing, "train the network of the learned methods: topoformer train --help"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **_style(name))
@@ -126,6 +132,11 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         "--measure-scratch", action="store_true", help="count the workspaces of operators too, measured by running them"
     )
     parser.add_argument(
+        "--measure-seconds",
+        action="store_true",
+        help="time the operators on this machine for the latency, instead of estimating them",
+    )
+    parser.add_argument(
         "--verify",
         action="store_true",
         help="run the program in both orders; compare bytes and outputs with what is said",
@@ -147,6 +158,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         help="write a place in one arena for each tensor, as JSON (.json) or a C header (.h)",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a page (.html) or a picture (.svg) of it")
+    _add_refine(parser)
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +171,31 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=_natural, required=True, metavar="N", help="number of nodes")
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help="seed (default 0)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="a .json or .json.gz (default: stdout)")
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", nargs="*", metavar="SOURCE", help=f"{SOURCE_HELP}; its operators are measured too")
+    parser.add_argument(
+        "--seconds", type=_seconds, default=60.0, metavar="S", help="to time the operators of each SOURCE (default 60)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the device as JSON too")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
+
+
+def _add_refine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("with --method bo")
+    group.add_argument(
+        "--cost",
+        choices=("simulated", "measured"),
+        default="simulated",
+        help="measured: run each order; memory: bytes of the allocator, arena: of a heap, latency: seconds",
+    )
+    group.add_argument("--evaluations", type=_positive, metavar="N", help="orders to measure (default 60)")
+    group.add_argument("--workers", type=_natural, metavar="W", help="processes that measure (default 1; 0: this one)")
+    group.add_argument("--timeout", type=_seconds, metavar="S", help="seconds that one measurement may take")
+    group.add_argument("--journal", type=Path, metavar="FILE", help="keep every measurement; go on from what it has")
+    group.add_argument("--dask", metavar="ADDRESS", help="have a Dask cluster measure, as tcp://host:8786")
 
 
 def _add_nothing(_: argparse.ArgumentParser) -> None:

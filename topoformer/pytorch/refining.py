@@ -4,10 +4,11 @@ import math
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def refine(
     executor: Executor | Callable[[], Executor] | None = None,
     journal: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    name: str | None = None,
 ) -> Refined:
     """Measure ``evaluations`` orders of ``module`` by running each of them, and give back the best.
 
@@ -86,8 +88,8 @@ def refine(
     Args:
         module: a module, with inputs as for :func:`topoformer.capture`, or an ExportedProgram; not changed.
         cost: "peak", most bytes that the allocator had handed out at once; "heap", bytes that a heap grows to;
-            "seconds", median time of a run; or a function ``cost(module, inputs)`` of the reordered module that returns a number,
-            lower is better.
+            "seconds", median time of a run; or a function ``cost(module, inputs)`` of the reordered module that
+            returns a number, lower is better.
         batch_size: orders measured between two looks at the model, as many at once as there are workers.
         method, seconds, steps: of the search by simulation, as for :func:`topoformer.schedule`.
         timeout: seconds that one measurement may take; needs workers.
@@ -98,14 +100,17 @@ def refine(
         executor: to be used instead, or a function that makes one.
         journal: a file in which every measurement is kept, and from which an interrupted search goes on.
         progress: is told after each measurement how many there were, and the lowest.
+        name: of the graph; by default the module's class.
 
     Raises:
         UnsupportedOp: the module does not trace.
         ValueError: the program cannot be run, the order given fails, or an argument is out of range.
     """
+    began = time.perf_counter()
     program = module if isinstance(module, ExportedProgram) else capture(module, example_inputs)
     flat_inputs(program)  # which says if it cannot be run
-    graph = from_fx(program, name=type(module).__name__ if isinstance(module, nn.Module) else None)
+    title = type(module).__name__ if name is None and isinstance(module, nn.Module) else name
+    graph = from_fx(program, name=title)
     found = schedule(graph, method, seconds=seconds, seed=seed, steps=steps)
     with tempfile.TemporaryDirectory(prefix="topoformer-") as folder, _executor(workers, dask, executor) as make:
         measured: Any = program
@@ -116,12 +121,14 @@ def refine(
         own, start = search.measure([program_order(graph), found.order])
         for what, trial in (("given", own), ("found by simulation", start)):
             if trial.failure is not None:
-                raise ValueError(f"'{graph.name}' cannot be measured in the order {what}: {trial.failure}")
+                raise ValueError(
+                    f"'{graph.name}' cannot be measured in the order {what}: {trial.failure}{_hint(trial)}"
+                )
         others = [one(graph, OBJECTIVES["memory"], seconds=1.0, seed=seed) for one in bayes.CHEAP]
         result = search.refine([found.order, *others], evaluations - 2, batch_size, journal, progress)
         trials = (own, start, *result.trials)
         best = search.best(trials, noisy=cost == "seconds")
-    ordered = _scheduled(graph, found, best, own, start, _name(cost))
+    ordered = _scheduled(graph, found, best, own, start, _name(cost), time.perf_counter() - began)
     reordered = apply_order(program, ordered.order)
     reordered.graph_module.meta["schedule"] = ordered
     return Refined(reordered, ordered, start.value, trials, result.stopped, result.units)
@@ -183,7 +190,7 @@ class _Search:
 
 
 def _scheduled(
-    graph: Graph, found: Schedule, best: bayes.Trial, own: bayes.Trial, start: bayes.Trial, name: str
+    graph: Graph, found: Schedule, best: bayes.Trial, own: bayes.Trial, start: bayes.Trial, name: str, took: float
 ) -> Schedule:
     """A Schedule of the best order by the measured values."""
     values = {trial.order.tobytes(): trial.value for trial in (own, start, best)}
@@ -195,7 +202,15 @@ def _scheduled(
         return Outcome(best.order, found.bound_bytes, found.witness, found.phases)
 
     method.__name__ = "bo"
-    return schedule(graph, method, objective=Objective(f"measured {name}", {}, custom=known))
+    unit = {"peak": "bytes", "heap": "bytes", "seconds": "seconds"}.get(name, "")
+    result = schedule(graph, method, objective=Objective(f"measured {name}", {}, custom=known, unit=unit))
+    return replace(result, search_seconds=took)
+
+
+def _hint(trial: bayes.Trial) -> str:
+    if trial.failure is None or "BrokenProcessPool" not in trial.failure:
+        return ""
+    return "; a script that has workers needs 'if __name__ == \"__main__\":', and workers=0 does without them"
 
 
 def _name(cost: str | Measure) -> str:
