@@ -17,6 +17,7 @@ SUITES = {
     "ablation": "encoders, relations, training stages and decoders of the network, small and on the CPU",
     "training": "measured peaks and times of whole training steps beside eager PyTorch",
     "permutations": "Bayesian optimisation over permutations beside hill climbers and other batch rules",
+    "objectives": "traffic, latency on streams, arenas and measured costs of our orders beside the program's",
     "arena": "arenas of a static memory planner beside greedy packers, and beside the peaks of schedules",
     "latency": "latency as simulated after calibration beside latency as measured",
     "device_peaks": "predicted peaks against what the allocator of a device counted",

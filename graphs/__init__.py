@@ -13,9 +13,12 @@ from graphs.io import load, save
 from graphs.memory import LiveTensor, MemoryProfile, peak_bytes, simulate
 
 if TYPE_CHECKING:
+    from graphs.device import DEVICES, Device
     from graphs.fx import apply_order, from_fx
+    from graphs.latency import Timeline, simulate_latency
     from graphs.nx import from_networkx, to_networkx
     from graphs.synthetic import layered
+    from graphs.traffic import Traffic, simulate_traffic
 
 _LAZY = {
     "from_fx": "graphs.fx",
@@ -23,16 +26,26 @@ _LAZY = {
     "from_networkx": "graphs.nx",
     "to_networkx": "graphs.nx",
     "layered": "graphs.synthetic",
+    "DEVICES": "graphs.device",
+    "Device": "graphs.device",
+    "Timeline": "graphs.latency",
+    "simulate_latency": "graphs.latency",
+    "Traffic": "graphs.traffic",
+    "simulate_traffic": "graphs.traffic",
 }
 
 __all__ = [
     "CSR",
+    "DEVICES",
+    "Device",
     "Graph",
     "GraphError",
     "Kind",
     "LiveTensor",
     "MemoryProfile",
     "Order",
+    "Timeline",
+    "Traffic",
     "UnsupportedOp",
     "apply_order",
     "check_order",
@@ -45,6 +58,8 @@ __all__ = [
     "program_order",
     "save",
     "simulate",
+    "simulate_latency",
+    "simulate_traffic",
     "to_networkx",
 ]
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from graphs.device import Device
 from graphs.errors import quoted, unknown_name
@@ -67,6 +68,7 @@ class Objective:
     peak_limit: int | None = None  # most bytes beside the resident ones
     scales: Mapping[str, float] | None = None  # what each metric of a sum is divided by
     custom: Callable[[Graph, Order], float] | None = None
+    unit: str = ""  # of what ``custom`` returns: "bytes", "seconds"
 
     @property
     def is_memory(self) -> bool:
@@ -84,9 +86,7 @@ class Objective:
         if self.device is not None:
             cost = _on_device(graph, order, self.device, cost)
         if "arena" in self.weights:
-            from graphs.arena import plan
-
-            cost = replace(cost, arena_bytes=plan(graph, order, seconds=ARENA_SECONDS).arena_bytes)
+            cost = replace(cost, arena_bytes=_arena_bytes(graph, order))
         return cost if self.custom is None else replace(cost, custom=float(self.custom(graph, order)))
 
     def value(self, cost: Cost) -> float:
@@ -117,8 +117,21 @@ class Objective:
 
 
 ARENA_SECONDS = 0.05  # for the offsets of one order while orders are compared
+MOST_ARENAS = 100  # of a graph, that are remembered: to plan one can take seconds
 OBJECTIVES = {"memory": Objective("memory", {"memory": 1.0})}
 TERM = re.compile(r"\s*(?:([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*\*)?\s*([a-z_]+)\s*")
+
+
+def _arena_bytes(graph: Graph, order: Order) -> int:
+    from graphs.arena import plan
+
+    known: dict[bytes, int] = graph.__dict__.setdefault("_arena_bytes", {})
+    key = sha256(order.tobytes()).digest()
+    if key not in known:
+        if len(known) >= MOST_ARENAS:
+            known.clear()
+        known[key] = plan(graph, order, seconds=ARENA_SECONDS).arena_bytes
+    return known[key]
 
 
 def _on_device(graph: Graph, order: Order, device: Device, cost: Cost) -> Cost:

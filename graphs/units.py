@@ -8,6 +8,7 @@ from graphs.errors import quoted
 UNITS = {"": 1, "b": 1}
 for power, prefix in enumerate("kmgtp", 1):
     UNITS |= {f"{prefix}b": 1000**power, f"{prefix}ib": 1024**power}
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 SIZE = re.compile(r"\s*([0-9]{1,40}(?:\.[0-9]{1,40})?)\s*([A-Za-z]*)\s*")
 
 
@@ -22,11 +23,9 @@ def format_bytes(count: int) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """``seconds`` with a unit: '1.25 s', '3.10 ms', '47.00 us'."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.2f} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
+    """``seconds`` with a unit: '1.25 s', '12.3 ms', '2.09 us', '470 ns'."""
+    scale, unit = next((entry for entry in SECONDS if seconds >= entry[0]), SECONDS[-1])
+    return f"{seconds / scale:.3g} {unit}"
 
 
 def parse_bytes(text: str) -> int:

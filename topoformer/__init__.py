@@ -8,14 +8,17 @@ from topoformer.cache import ScheduleCache
 from topoformer.scheduling import SCHEDULERS, MemoryLimitError, Schedule, Scheduler, schedule
 
 if TYPE_CHECKING:
+    from topoformer.calibration import this_device
+    from topoformer.front import pareto
     from topoformer.pytorch.export import capture, optimize
     from topoformer.pytorch.inductor import inductor_options, inductor_pass
     from topoformer.pytorch.measure import MeasuredPeak, measure_peak
     from topoformer.pytorch.refining import Refined, refine
     from topoformer.pytorch.scratch import measure_scratch
+    from topoformer.pytorch.timing import measure_seconds
     from topoformer.pytorch.training import TrainStep, compile_train_step
 
-_LAZY = {  # these need torch
+_LAZY = {  # most of these need torch
     "MeasuredPeak": "topoformer.pytorch.measure",
     "Refined": "topoformer.pytorch.refining",
     "TrainStep": "topoformer.pytorch.training",
@@ -25,8 +28,11 @@ _LAZY = {  # these need torch
     "inductor_pass": "topoformer.pytorch.inductor",
     "measure_peak": "topoformer.pytorch.measure",
     "measure_scratch": "topoformer.pytorch.scratch",
+    "measure_seconds": "topoformer.pytorch.timing",
     "optimize": "topoformer.pytorch.export",
+    "pareto": "topoformer.front",
     "refine": "topoformer.pytorch.refining",
+    "this_device": "topoformer.calibration",
 }
 
 __all__ = [
@@ -46,9 +52,12 @@ __all__ = [
     "inductor_pass",
     "measure_peak",
     "measure_scratch",
+    "measure_seconds",
     "optimize",
+    "pareto",
     "refine",
     "schedule",
+    "this_device",
 ]
 
 

@@ -12,7 +12,7 @@ from topoformer.outcome import Phase
 from topoformer.scheduling import Schedule
 
 if TYPE_CHECKING:
-    from topoformer.pareto import Front
+    from topoformer.front import Front
     from topoformer.pytorch.verify import Measured, Verification
 
 SHOWN_AT_PEAK = 5

@@ -12,8 +12,8 @@ from graphs.device import DEVICES
 from graphs.latency import latency_bound
 from graphs.synthetic import series_parallel
 from topoformer.cli import main
-from topoformer.pareto import pareto
-from topoformer.pareto_plot import svg
+from topoformer.front import pareto
+from topoformer.front_plot import svg
 from topoformer.text import pareto_lines
 
 GRAPH = series_parallel(80, seed=7005)
@@ -74,7 +74,7 @@ def test_on_the_command_line(tmp_path, capsys):
     assert main([*command, "-o", str(out), "--report", str(picture)]) == 0
     assert "no order below" in capsys.readouterr().out
     data = json.loads(out.read_text())
-    assert data["format"] == "topoformer.pareto"
+    assert data["format"] == "topoformer.front"
     assert all(one["format"] == "topoformer.schedule" for one in data["schedules"])
     ElementTree.fromstring(picture.read_text())
 

@@ -18,8 +18,8 @@ def pareto(options: argparse.Namespace) -> int:
     """
     from graphs.io import write_atomic
     from topoformer import text
-    from topoformer.pareto import pareto as search
-    from topoformer.pareto_plot import svg
+    from topoformer.front import pareto as search
+    from topoformer.front_plot import svg
 
     for name, option in ALONE.items():
         if getattr(options, name):

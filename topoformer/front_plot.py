@@ -3,7 +3,7 @@
 from html import escape
 
 from graphs.units import format_bytes, format_seconds
-from topoformer.pareto import Front
+from topoformer.front import Front
 from topoformer.picture import HEIGHT, WIDTH, style, ticks
 from topoformer.text import count, printable
 

@@ -38,7 +38,7 @@ class Front:
     def to_json(self) -> dict[str, Any]:
         """A dictionary: the graph, the device, bounds, and the schedule JSON of each point."""
         return {
-            "format": "topoformer.pareto",
+            "format": "topoformer.front",
             "version": 1,
             "graph": self.graph.name,
             "graph_sha256": self.graph.fingerprint,
