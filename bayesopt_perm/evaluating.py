@@ -3,19 +3,24 @@
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import Any
 
 from bayesopt_perm._kernels import Int64Array
 from bayesopt_perm.optimizer import BayesOpt
+from bayesopt_perm.workers import end
 
-__all__ = ["Evaluations", "Objective"]
+__all__ = ["ConstantObjectiveError", "Evaluations", "Objective"]
 
 Objective = Callable[[Int64Array], float]
 MOST_RESTARTS = 10  # executors lost in a row, no evaluation having ended, before the search gives up
 MOST_LOST = 2  # times that an evaluation may lose its worker while no other is under way
 LEAST_TOLD = 10  # evaluations, all of one value, that call an objective constant
+
+
+class ConstantObjectiveError(ValueError):
+    """The initial evaluations all gave the same value."""
 
 
 class Here(Executor):
@@ -88,7 +93,9 @@ class Evaluations:
         values = {evaluation.value for evaluation in self.optimizer.history}
         count = len(self.optimizer.history)
         if len(values) == 1 and count >= max(self.optimizer.initial, LEAST_TOLD):
-            raise ValueError(f"all {count} evaluations gave {values.pop():g}: there is nothing to learn from")
+            raise ConstantObjectiveError(
+                f"all {count} evaluations gave {values.pop():g}: there is nothing to learn from"
+            )
 
     @property
     def capacity(self) -> float:
@@ -120,13 +127,13 @@ class Evaluations:
         """Wait until an evaluation ends or is late, and tell it."""
         if not self.under_way:
             return
-        limit = min(self.deadline, *(end for _, end in self.under_way.values()), math.inf)
+        limit = min(self.deadline, *(late for _, late in self.under_way.values()), math.inf)
         pause = None if limit == math.inf else max(0.0, limit - time.monotonic())
         done, _ = wait(self.under_way, timeout=pause, return_when=FIRST_COMPLETED)
         for future in [future for future in self.under_way if future in done]:
             self.finish(future)
         now = time.monotonic()
-        for future in [future for future, (_, end) in self.under_way.items() if end <= now and not future.done()]:
+        for future in [future for future, (_, late) in self.under_way.items() if late <= now and not future.done()]:
             order, _ = self.under_way.pop(future)
             if not future.cancel():
                 self.hanging.add(future)
@@ -184,8 +191,4 @@ class Evaluations:
 
     def abandon(self) -> None:
         """Let go of an executor that was made here; the workers of a process pool are ended, whatever they do."""
-        processes: Iterable[Any] = (getattr(self.executor, "_processes", None) or {}).values()
-        workers = list(processes)
-        self.executor.shutdown(wait=False)
-        for worker in workers:
-            worker.terminate()
+        end(self.executor)

@@ -1,12 +1,12 @@
 """Where evaluations run: processes of this machine, or the workers of a Dask cluster."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from typing import Any
 
-__all__ = ["DaskExecutor", "process_pool"]
+__all__ = ["DaskExecutor", "end", "process_pool"]
 
 CONNECT = "10s"
 
@@ -22,6 +22,15 @@ def process_pool(processes: int) -> Executor:
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_deaf)
     wait([pool.submit(_ready) for _ in range(processes)])  # so that no evaluation is late for the start of its worker
     return pool
+
+
+def end(executor: Executor) -> None:
+    """Let go of ``executor``; the workers of a process pool are ended, whatever they do."""
+    processes: Iterable[Any] = (getattr(executor, "_processes", None) or {}).values()
+    workers = list(processes)
+    executor.shutdown(wait=False)
+    for worker in workers:
+        worker.terminate()
 
 
 def _ready() -> None:

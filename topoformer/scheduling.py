@@ -237,11 +237,7 @@ def schedule(
         raise TypeError(f"'cache' must be a topoformer.cache.ScheduleCache (got {type(cache).__name__})")
     limit = limit_in_bytes(memory_limit)
     scheduler = scheduler_named(method) if isinstance(method, str) else method
-    if device is not None and not isinstance(objective, str):
-        raise ValueError("'device' goes with the name of an objective; an Objective has its own")
-    executing = device_named(device) if isinstance(device, str) else device
-    goal = objective_named(objective, executing) if isinstance(objective, str) else objective
-    goal = goal.fitted(graph, None if goal.is_memory or limit is None else max(0, limit - graph.resident_bytes))
+    goal = _goal(graph, objective, device, limit)
     question = known = None
     if cache is not None and isinstance(method, str) and isinstance(objective, str) and goal.is_memory:
         question = Question(method, seed, steps, "memory")
@@ -258,6 +254,15 @@ def schedule(
     if limit is not None:
         hold_to(result, limit)
     return result
+
+
+def _goal(graph: Graph, objective: str | Objective, device: str | Device | None, limit: int | None) -> Objective:
+    """What is minimised, for ``graph``; the peak of one stream is minimised whatever the limit."""
+    if device is not None and not isinstance(objective, str):
+        raise ValueError("'device' goes with the name of an objective; an Objective has its own")
+    executing = device_named(device) if isinstance(device, str) else device
+    goal = objective_named(objective, executing) if isinstance(objective, str) else objective
+    return goal.fitted(graph, None if goal.is_memory or limit is None else max(0, limit - graph.resident_bytes))
 
 
 def _check_numbers(seconds: float, seed: int, steps: int | None) -> None:

@@ -10,7 +10,6 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -27,6 +26,7 @@ from topoformer.pytorch.verify import flat_inputs
 from topoformer.schedulers import bayes
 from topoformer.scheduling import Schedule, Scheduler, schedule
 
+LEAST = 4  # evaluations: the order given, the start, and two more
 CONFIRMED, AGAIN = 3, 3  # orders that are timed again in the end, and how often
 Progress = Callable[[int, float], None]
 
@@ -95,10 +95,9 @@ def refine(
         timeout: seconds that one measurement may take; needs workers.
         workers: processes that measure; 0 measures in this one, where running out of memory ends it. A script that
             starts some needs ``if __name__ == "__main__":``. Times are best measured by one.
-        dask: address of a Dask scheduler whose workers measure, as ``tcp://host:8786``; they need to see this
-            machine's temporary folder.
+        dask: address of a Dask scheduler whose workers, on this machine or sharing its files, measure instead.
         executor: to be used instead, or a function that makes one.
-        journal: a file in which every measurement is kept, and from which an interrupted search goes on.
+        journal: a file of every measurement, from which an interrupted search goes on.
         progress: is told after each measurement how many there were, and the lowest.
         name: of the graph; by default the module's class.
 
@@ -106,32 +105,33 @@ def refine(
         UnsupportedOp: the module does not trace.
         ValueError: the program cannot be run, the order given fails, or an argument is out of range.
     """
+    if evaluations < LEAST:
+        raise ValueError(f"'evaluations' must be at least {LEAST} (got {evaluations})")
     began = time.perf_counter()
-    program = module if isinstance(module, ExportedProgram) else capture(module, example_inputs)
-    flat_inputs(program)  # which says if it cannot be run
-    title = type(module).__name__ if name is None and isinstance(module, nn.Module) else name
-    graph = from_fx(program, name=title)
+    program, graph = _captured(module, example_inputs, name)
     found = schedule(graph, method, seconds=seconds, seed=seed, steps=steps)
-    with tempfile.TemporaryDirectory(prefix="topoformer-") as folder, _executor(workers, dask, executor) as make:
-        measured: Any = program
-        if make is not None:
-            measured = str(Path(folder) / "program.pt2")
-            save_pt2(program, measured)
-        search = _Search(graph, MeasuredCost(measured, cost), make, timeout, seed)
-        own, start = search.measure([program_order(graph), found.order])
-        for what, trial in (("given", own), ("found by simulation", start)):
-            if trial.failure is not None:
-                raise ValueError(
-                    f"'{graph.name}' cannot be measured in the order {what}: {trial.failure}{_hint(trial)}"
-                )
-        others = [one(graph, OBJECTIVES["memory"], seconds=1.0, seed=seed) for one in bayes.CHEAP]
-        result = search.refine([found.order, *others], evaluations - 2, batch_size, journal, progress)
+    with _measured(program, workers, dask, executor) as (where, make):
+        search = _Search(graph, MeasuredCost(where, cost), make, timeout, seed)
+        own, start = search.first(found.order)
+        result = search.refine(found.order, evaluations - 2, batch_size, journal, progress)
         trials = (own, start, *result.trials)
         best = search.best(trials, noisy=cost == "seconds")
-    ordered = _scheduled(graph, found, best, own, start, _name(cost), time.perf_counter() - began)
+    ordered = _scheduled(found, best, own, start, _name(cost), time.perf_counter() - began)
+    return Refined(_in_order(program, ordered), ordered, start.value, trials, result.stopped, result.units)
+
+
+def _captured(
+    module: nn.Module | ExportedProgram, example_inputs: "ExampleInputs | None", name: str | None
+) -> tuple[ExportedProgram, Graph]:
+    program = module if isinstance(module, ExportedProgram) else capture(module, example_inputs)
+    flat_inputs(program)  # which says if it cannot be run
+    return program, from_fx(program, name=type(module).__name__ if name is None and module is not program else name)
+
+
+def _in_order(program: ExportedProgram, ordered: Schedule) -> ExportedProgram:
     reordered = apply_order(program, ordered.order)
     reordered.graph_module.meta["schedule"] = ordered
-    return Refined(reordered, ordered, start.value, trials, result.stopped, result.units)
+    return reordered
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,20 +146,30 @@ class _Search:
         """Each of ``orders`` once."""
         return bayes.evaluate(self.cost, orders, self.make, self.timeout)
 
+    def first(self, found: Order) -> tuple[bayes.Trial, bayes.Trial]:
+        """The order given and the one ``found`` by simulation; raises ValueError where one of them fails."""
+        own, start = self.measure([program_order(self.graph), found])
+        for what, trial in (("given", own), ("found by simulation", start)):
+            if trial.failure is not None:
+                reason = f"{trial.failure}{_hint(trial)}"
+                raise ValueError(f"'{self.graph.name}' cannot be measured in the order {what}: {reason}")
+        return own, start
+
     def refine(
         self,
-        starts: Sequence[Order],
+        start: Order,
         evaluations: int,
         batch_size: int,
         journal: str | os.PathLike[str] | None,
         progress: Progress | None,
     ) -> bayes.Refinement:
-        """Bayesian optimisation, or nothing where there is nothing to search."""
+        """Bayesian optimisation from ``start``, or nothing where there is nothing to search."""
+        others = [one(self.graph, OBJECTIVES["memory"], seconds=1.0, seed=self.seed) for one in bayes.CHEAP]
         try:
             return bayes.refine_order(
                 self.graph,
                 self.cost,
-                starts,
+                [start, *others],
                 evaluations=evaluations,
                 batch_size=batch_size,
                 seed=self.seed,
@@ -169,7 +179,7 @@ class _Search:
                 progress=progress,
             )
         except bayes.NothingToSearchError as reason:
-            return bayes.Refinement(starts[0], math.nan, math.nan, (), str(reason), 0)
+            return bayes.Refinement(start, math.nan, math.nan, (), str(reason), 0)
 
     def best(self, trials: Sequence[bayes.Trial], *, noisy: bool) -> bayes.Trial:
         """The lowest of ``trials``, of which the first two are the order given and the start.
@@ -190,7 +200,7 @@ class _Search:
 
 
 def _scheduled(
-    graph: Graph, found: Schedule, best: bayes.Trial, own: bayes.Trial, start: bayes.Trial, name: str, took: float
+    found: Schedule, best: bayes.Trial, own: bayes.Trial, start: bayes.Trial, name: str, took: float
 ) -> Schedule:
     """A Schedule of the best order by the measured values."""
     values = {trial.order.tobytes(): trial.value for trial in (own, start, best)}
@@ -203,7 +213,7 @@ def _scheduled(
 
     method.__name__ = "bo"
     unit = {"peak": "bytes", "heap": "bytes", "seconds": "seconds"}.get(name, "")
-    result = schedule(graph, method, objective=Objective(f"measured {name}", {}, custom=known, unit=unit))
+    result = schedule(found.graph, method, objective=Objective(f"measured {name}", {}, custom=known, unit=unit))
     return replace(result, search_seconds=took)
 
 
@@ -218,18 +228,25 @@ def _name(cost: str | Measure) -> str:
 
 
 @contextmanager
-def _executor(
-    workers: int, dask: str | None, executor: Executor | Callable[[], Executor] | None
-) -> "Iterator[Executor | Callable[[], Executor] | None]":
-    if executor is not None or (dask is None and workers == 0):
-        yield executor
-    elif dask is not None:
-        cluster = bayes.DaskExecutor(dask)
-        try:
-            yield cluster
-        finally:
-            cluster.shutdown(wait=False)
-    elif workers < 0:
+def _measured(
+    program: ExportedProgram, workers: int, dask: str | None, executor: Executor | Callable[[], Executor] | None
+) -> "Iterator[tuple[ExportedProgram | str, Executor | Callable[[], Executor] | None]]":
+    """What is measured, itself or a file that other processes read, and who measures."""
+    if workers < 0:
         raise ValueError(f"'workers' must not be negative (got {workers})")
-    else:
-        yield lambda: bayes.process_pool(workers)
+    if executor is None and dask is None and workers == 0:
+        yield program, None
+        return
+    with tempfile.TemporaryDirectory(prefix="topoformer-") as folder:
+        path = str(Path(folder) / "program.pt2")
+        save_pt2(program, path)
+        if executor is not None:
+            yield path, executor
+        elif dask is None:
+            yield path, lambda: bayes.process_pool(workers)
+        else:
+            cluster = bayes.DaskExecutor(dask)
+            try:
+                yield path, cluster
+            finally:
+                cluster.shutdown(wait=False)

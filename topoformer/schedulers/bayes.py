@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesopt_perm import PermutationSpace, minimize
+from bayesopt_perm import Evaluation, PermutationSpace, minimize
 from bayesopt_perm.evaluating import ConstantObjectiveError
 from bayesopt_perm.workers import DaskExecutor, end, process_pool
 from graphs import Graph, Order
@@ -108,8 +108,8 @@ def refine_order(
         NothingToSearchError: nothing can be moved, or all initial orders cost the same.
         ValueError: all evaluations fail, or an argument is out of range.
     """
-    if evaluations < 1 or not starts:
-        raise ValueError("at least one evaluation and one start are needed")
+    if evaluations < 2 or not starts:
+        raise ValueError(f"two evaluations and a start are the least (got {evaluations} and {len(starts)})")
     space = ReducedSpace.around(graph, starts[0], units)
     count = len(space.units)
     if count < 2:
@@ -121,34 +121,28 @@ def refine_order(
         if progress is not None:
             progress(len(search.history), search.best.value if search.best else math.nan)
 
-    search = partial(
-        minimize,
-        _Evaluate(space, cost),
-        count,
-        precedence=space.precedence,
-        budget=max(evaluations, len(first)),
-        batch_size=max(1, min(batch_size, members.count(at_most=batch_size))),
-        seed=seed,
-        initial=max(2, len(first)),
-        start=first,
-        seconds=seconds,
-        timeout=timeout if executor is not None else math.inf,
-        executor=executor,
-        journal=journal,
-        progress=told,
-    )
+    asked: dict[str, Any] = {"precedence": space.precedence, "budget": max(evaluations, len(first)), "seed": seed}
+    asked |= {"batch_size": max(1, min(batch_size, members.count(at_most=batch_size))), "seconds": seconds}
+    asked |= {"initial": max(2, len(first)), "start": first, "journal": journal, "progress": told}
+    asked |= {"executor": executor, "timeout": timeout if executor is not None else math.inf}
     try:
-        result = search()
+        result = minimize(_Evaluate(space, cost), count, **asked)
     except ConstantObjectiveError as error:
         raise NothingToSearchError(str(error)) from None
-    trials = tuple(Trial(space.order_of(one.order), one.value, one.failure) for one in result.history)
+    return _refinement(graph, space, result.history, result.stopped, starts[0])
+
+
+def _refinement(
+    graph: Graph, space: ReducedSpace, history: Sequence[Evaluation], stopped: str, start: Order
+) -> Refinement:
+    trials = tuple(Trial(space.order_of(one.order), one.value, one.failure) for one in history)
     good = [trial for trial in trials if trial.failure is None]
     if not good:
         reason = trials[0].failure if trials else "there was no time for one"
         raise ValueError(f"no order of '{graph.name}' could be evaluated: {reason}")
     best = min(good, key=lambda trial: trial.value)
-    start = next((t.value for t in trials if np.array_equal(t.order, starts[0])), math.nan)
-    return Refinement(best.order, best.value, start, trials, result.stopped, count)
+    begun = next((trial.value for trial in trials if np.array_equal(trial.order, start)), math.nan)
+    return Refinement(best.order, best.value, begun, trials, stopped, len(space.units))
 
 
 def evaluate(
