@@ -205,8 +205,7 @@ def schedule(
 ) -> Schedule:
     """Find an order of ``graph`` that costs less than the program's own, and check it.
 
-    The result is never worse than the program's order by the objective: that is returned where the method found
-    nothing better.
+    By the objective it is never worse than the program's order, which is returned where nothing better was found.
 
     Args:
         method: a name in :data:`SCHEDULERS`, or any function with the signature of :class:`Scheduler`.
@@ -214,20 +213,17 @@ def schedule(
         seed: of every random choice.
         objective: what is minimised: "memory", "latency", "traffic", "arena", a sum such as "latency + 0.5*memory",
             whose terms count as parts of the program's own, or an Objective.
-        device: a name in ``graphs.device.DEVICES``, or a Device: what executes the graph. Latency and traffic need
-            one.
+        device: what executes the graph, a Device or a name in ``graphs.device.DEVICES``; for latency and traffic.
         steps: how much to search at most, in states that are looked at. The same number gives the same answer on any
             machine on which ``seconds`` do not run out before; methods that do not search ignore it.
         memory_limit: most bytes that the order may need, or text such as "4GiB": of what is resident and the peak
-            together, which is what must fit in a device. A schedule that is returned keeps within it; on a device
-            with several streams what is alive on all of them counts.
+            together, on all streams of the device. A schedule that is returned keeps within it.
         cache: where to look before searching, and to keep what was found: an answer that is proven optimal, or was
             searched for at least as many seconds, is not searched for again. Other methods than those in
             :data:`SCHEDULERS` and other objectives than "memory" are not kept, nor what was interrupted.
 
     Raises:
-        TypeError: ``cache`` is something else.
-        ValueError: an argument is out of range or a name is unknown.
+        TypeError, ValueError: an argument is out of range or a name is unknown.
         GraphError: the method's order is not legal; names the nodes.
         MemoryLimitError: no order can keep within ``memory_limit``, or none was found that does; the text says which
             of the two it is, and what is alive at the peak of the best order found.
