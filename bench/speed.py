@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +14,14 @@ import numpy as np
 
 import graphs
 from graphs import Graph
+from graphs import _latency_kernels as kernels
 from graphs.cost import OBJECTIVES
 from graphs.csr import CSR
-from graphs.synthetic import layered
+from graphs.device import DEVICES
+from graphs.latency import latency_arrays
+from graphs.memory import memory_model
+from graphs.synthetic import layered, series_parallel
+from graphs.traffic import traffic_arrays
 from topoformer.schedulers.list_scheduling import random
 from topoformer.scheduling import SCHEDULERS, scheduler_named
 
@@ -26,6 +32,7 @@ WIDE_NODES, WIDTH, FAN_IN = 100_000, 10_000, 4
 def table() -> Iterator[str]:
     """The benchmark's rows, as they come."""
     yield from _simulator()
+    yield from _other_simulators()
     wide = wide_graph(WIDE_NODES, WIDTH)
     yield from _policies(wide)
     yield from _files(wide)
@@ -62,6 +69,23 @@ def _simulator() -> Iterator[str]:
         fast = median_seconds(partial(graphs.peak_bytes, graph, order), 21) / nodes * 1e9
         full = median_seconds(partial(graphs.simulate, graph, order), 7) / nodes * 1e9
         yield f"{'':28} {nodes:>11,} {len(graph.reads.idx) / nodes:>13.1f} {fast:>19.1f} {full:>27.1f}"
+
+
+def _other_simulators() -> Iterator[str]:
+    yield "latency and traffic, 10,000 nodes        reads/node      2 streams   with memory    traffic, ns/node-step"
+    device = replace(DEVICES["h100-sxm"], streams=2)
+    for graph in (layered(10_000, seed=5), series_parallel(10_000, seed=5)):
+        order = random(graph, OBJECTIVES["memory"], seconds=1, seed=1)
+        timing, touching, memory = latency_arrays(graph, device), traffic_arrays(graph), memory_model(graph).simulator
+        start, finish, _ = kernels.timeline(order, *timing)
+        calls = (
+            partial(kernels.makespan, order, *timing),
+            partial(kernels.concurrent_profile, order, start, finish, *memory),
+            partial(kernels.traffic, order, *touching, graphs.peak_bytes(graph, order) // 4),
+        )
+        took = [median_seconds(call, 21) / graph.n * 1e9 for call in calls]
+        columns = f"{took[0]:>14.1f} {took[0] + took[1]:>13.1f} {took[2]:>23.1f}"
+        yield f"{graph.name:32} {len(graph.reads.idx) / graph.n:>18.1f} {columns}"
 
 
 def _policies(graph: Graph) -> Iterator[str]:

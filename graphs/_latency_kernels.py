@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from graphs.csr import Float64Array, Int8Array, Int32Array, Int64Array, UInt32Array
+from graphs.csr import Float64Array, Int32Array, Int64Array, UInt32Array
 
 
 @njit(cache=True, nogil=True)
@@ -131,36 +131,30 @@ def _shrink(
     held: int,
     now: int,
     top: int,
-    order: Int32Array,
-    ptr: Int32Array,
-    idx: Int32Array,
-    next_use: Int32Array,
+    first: Int32Array,
+    following: Int32Array,
+    blocks: Int32Array,
     on_chip: Int64Array,
     least: Int64Array,
-    used: Int8Array,
-    blocks: Int32Array,
 ) -> tuple[int, int]:
     """Put bytes off the chip, those used furthest in the future first, until at most ``room`` are held.
 
-    What is used up to step ``now`` stays. ``used`` marks the steps at which something on the chip is used next, none
-    of them after ``top``; ``blocks`` counts the marks in each block of steps. Returns (bytes held, new top).
+    What is used up to step ``now`` stays. ``first`` begins for each step, up to ``top``, a list of the tensors on the
+    chip that it uses next, latest used first; ``blocks`` counts the lists in each block of steps. Returns (bytes held,
+    new top).
     """
     while held > room and top > now:
-        if not used[top]:
+        tensor = first[top]
+        if tensor < 0:
             top = top - 1 if blocks[top // BLOCK] else top // BLOCK * BLOCK - 1
             continue
-        node = np.uint32(order[top])
-        for entry in range(ptr[node + 1] - 1, ptr[node] - 1, -1):
-            tensor = np.uint32(idx[entry])
-            if next_use[tensor] == top and on_chip[tensor] > 0:
-                gone = min(on_chip[tensor], held - room)
-                on_chip[tensor] -= gone
-                held -= gone
-                least[tensor] = min(least[tensor], on_chip[tensor])
-                if held <= room:
-                    return held, top
-        used[top] = 0
-        blocks[top // BLOCK] -= 1
+        gone = min(on_chip[tensor], held - room)
+        on_chip[tensor] -= gone
+        held -= gone
+        least[tensor] = min(least[tensor], on_chip[tensor])
+        if on_chip[tensor] == 0:
+            first[top] = following[tensor]
+            blocks[top // BLOCK] -= first[top] < 0
     return held, top
 
 
@@ -199,7 +193,11 @@ def traffic(
     fetched, written = np.zeros(n, np.int64), np.zeros(n, np.int64)
     next_use, after = _next_uses(order, ptr, idx, len(size))
     on_chip, least = np.zeros(len(size), np.int64), size.copy()
-    used, blocks = np.zeros(n + 1, np.int8), np.zeros(n // BLOCK + 1, np.int32)
+    first, following, blocks = (
+        np.full(n, -1, np.int32),
+        np.empty(len(size), np.int32),
+        np.zeros(n // BLOCK + 1, np.int32),
+    )
     held, top = 0, -1
     for t in range(n):
         node = np.uint32(order[t])
@@ -216,31 +214,26 @@ def traffic(
             if kind[tensor] == 1:
                 written[t] += size[tensor]
         if held > max(0, capacity - wanted):
-            state = (order, ptr, idx, next_use, on_chip, least, used, blocks)
-            held, top = _shrink(max(0, capacity - wanted), held, t, top, *state)
+            held, top = _shrink(max(0, capacity - wanted), held, t, top, first, following, blocks, on_chip, least)
         for entry in range(ptr[node], ptr[node + 1]):
-            tensor, following = np.uint32(idx[entry]), int(after[entry])
-            next_use[tensor] = following
-            held += size[tensor]
-            if following == n:
-                held -= size[tensor]
+            tensor, use = np.uint32(idx[entry]), after[entry]
+            if use == n:
                 on_chip[tensor] = 0
                 written[t] += size[tensor] - least[tensor] if kind[tensor] == 0 else 0
-            elif not used[following]:
-                used[following] = 1
-                blocks[following // BLOCK] += 1
-                top = max(top, following)
+            elif size[tensor]:
+                held += size[tensor]
+                blocks[use // BLOCK] += first[use] < 0
+                following[tensor], first[use] = first[use], tensor
+                top = max(top, use)
         for entry in range(write_ptr[node], write_ptr[node + 1]):
             tensor = np.uint32(write_idx[entry])
-            following = int(next_use[tensor])
-            if following < n:
+            use = next_use[tensor]
+            if use < n and size[tensor]:
                 on_chip[tensor] = size[tensor]
                 held += size[tensor]
-                top = max(top, following)
-                if not used[following]:
-                    used[following] = 1
-                    blocks[following // BLOCK] += 1
+                blocks[use // BLOCK] += first[use] < 0
+                following[tensor], first[use] = first[use], tensor
+                top = max(top, use)
         if held > capacity:
-            state = (order, ptr, idx, next_use, on_chip, least, used, blocks)
-            held, top = _shrink(capacity, held, t, top, *state)
+            held, top = _shrink(capacity, held, t, top, first, following, blocks, on_chip, least)
     return fetched, written

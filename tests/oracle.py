@@ -115,18 +115,20 @@ def traffic(graph, order, capacity):
     """(bytes fetched, bytes written back), byte by byte: what is used furthest in the future is put out first."""
     order, on_chip, ever_out = list(order), set(), set()
     fetched = written = 0
+    used = {}  # of bytes used next at the same time those used last go first
 
     def all_of(tensors):
         return {(t, byte) for t in tensors for byte in range(int(graph.size[t]))}
 
     def kept(held, step, room):
-        by_use = sorted(held, key=lambda byte: (next_use(graph, order, step, byte[0]), *byte))
+        by_use = sorted(held, key=lambda byte: (next_use(graph, order, step, byte[0]), *used[byte[0]], byte))
         ever_out.update(by_use[max(0, room) :])
         return set(by_use[: max(0, room)])
 
     for step, node in enumerate(order):
         reads, writes = touched_by(graph, node)
         mine = all_of(reads | writes)
+        used |= dict.fromkeys(reads, (step, 0)) | dict.fromkeys(writes, (step, 1))
         fetched += len(all_of(reads) - on_chip)
         on_chip = kept(on_chip - mine, step, capacity - len(mine) - int(graph.scratch[node])) | mine
         for t in reads | writes:

@@ -131,7 +131,7 @@ def test_verify_as_json_adds_one_key(run, tmp_path):
     code, out, err = run(branches, "--verify", "--json", "-o", target)
     answer = json.loads(out)
     assert (code, err) == (0, "")
-    assert set(answer) == SCHEDULE_KEYS | {"verification"}
+    assert set(answer) == SCHEDULE_KEYS | {"arena_bytes", "verification"}
     found = answer["verification"]
     assert set(found) == {"holds", "outputs_equal", "program", "new"}
     assert (found["holds"], found["outputs_equal"]) == (True, True)
@@ -139,7 +139,7 @@ def test_verify_as_json_adds_one_key(run, tmp_path):
     assert found["program"]["storage_bytes"] == answer["program_peak_bytes"] > answer["peak_bytes"]
     assert found["new"]["storage_bytes"] == answer["peak_bytes"] < found["new"]["allocated_bytes"]
     assert json.loads(gzip.decompress(target.read_bytes())) == answer
-    assert set(json.loads(run(branches, "--json")[1])) == SCHEDULE_KEYS
+    assert set(json.loads(run(branches, "--json")[1])) == SCHEDULE_KEYS | {"arena_bytes"}
 
 
 def test_a_prediction_that_is_wrong_is_exit_code_one(run):
@@ -156,7 +156,7 @@ def test_a_prediction_that_is_wrong_is_exit_code_one(run):
 def test_an_interrupted_verification_leaves_the_schedule(run):
     code, out, err = run(interrupted, "--verify", "--json")
     assert (code, err) == (130, "interrupted: not verified\n")
-    assert set(json.loads(out)) == SCHEDULE_KEYS
+    assert set(json.loads(out)) == SCHEDULE_KEYS | {"arena_bytes"}
 
 
 def test_programs_in_files(run, tmp_path):

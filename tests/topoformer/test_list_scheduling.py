@@ -7,6 +7,7 @@ import pytest
 
 import graphs
 from graphs import Kind
+from graphs.cost import OBJECTIVES
 from tests import oracle
 from tests.strategies import random_graph
 from topoformer.schedulers import list_scheduling as ls
@@ -82,15 +83,18 @@ KEYS = {
 def test_policy_is_its_key(name):
     for seed in range(300):
         graph = random_graph(seed, 12)
-        order = getattr(ls, name)(graph, None, seconds=1, seed=0)
+        order = getattr(ls, name)(graph, OBJECTIVES["memory"], seconds=1, seed=0)
         assert order.tolist() == naive(graph, KEYS[name](graph)), f"graph of seed {seed}"
 
 
 def test_random_is_seeded_and_reaches_every_order():
     graph = graphs.Graph.build("v", "abcd", [[], [0], [0], [1, 2]], [0, 1, 2, 3], [1] * 4)
-    orders = {tuple(ls.random(graph, None, seconds=1, seed=s).tolist()) for s in range(30)}
+    orders = {tuple(ls.random(graph, OBJECTIVES["memory"], seconds=1, seed=s).tolist()) for s in range(30)}
     assert orders == {tuple(order) for order in oracle.legal_orders(graph)}
-    assert ls.random(graph, None, seconds=1, seed=5).tolist() == ls.random(graph, None, seconds=1, seed=5).tolist()
+    assert (
+        ls.random(graph, OBJECTIVES["memory"], seconds=1, seed=5).tolist()
+        == ls.random(graph, OBJECTIVES["memory"], seconds=1, seed=5).tolist()
+    )
 
 
 def test_keys_of_any_numeric_type_compare_as_they_are():
@@ -108,4 +112,4 @@ def test_a_deep_chain_needs_no_recursion():
         "chain", [str(i) for i in range(n)], [[i - 1] if i else [] for i in range(n)], range(n), [1] * n
     )
     for name in KEYS:
-        assert getattr(ls, name)(graph, None, seconds=1, seed=0).tolist() == list(range(n))
+        assert getattr(ls, name)(graph, OBJECTIVES["memory"], seconds=1, seed=0).tolist() == list(range(n))

@@ -3,6 +3,7 @@
 import math
 import os
 import statistics
+import threading
 import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable
@@ -52,6 +53,10 @@ class MeasuredCost:
 
     def __call__(self, order: Order) -> float:
         """The cost of ``order``, int32[n]: bytes, seconds, or what the caller's function says."""
+        with _ONE_AT_A_TIME:
+            return self._measured(order)
+
+    def _measured(self, order: Order) -> float:
         program = self.program if isinstance(self.program, ExportedProgram) else _loaded(os.fspath(self.program))
         reordered = apply_order(program, order)
         if not isinstance(self.measure, str):
@@ -66,6 +71,7 @@ class MeasuredCost:
             return {"peak": _peak, "heap": _heap, "seconds": _seconds}[self.measure](call, inputs)
 
 
+_ONE_AT_A_TIME = threading.Lock()  # there is one profiler, and one core to time on
 _PROGRAMS: dict[tuple[str, int], ExportedProgram] = {}  # by path and time of change, once a process
 
 

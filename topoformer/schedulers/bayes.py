@@ -221,7 +221,7 @@ def bo(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: 
 
     try:
         found = refine_order(graph, value, starts, seed=seed, seconds=seconds - share)
-    except NothingToSearchError:
+    except ValueError:  # nothing can be moved, all orders cost the same, or there was no time for one
         return first
     better = objective(graph, found.order) < objective(graph, first.order)
     interrupted = found.stopped == "interrupted"

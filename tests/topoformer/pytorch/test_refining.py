@@ -1,6 +1,7 @@
 """Orders refined by costs that are measured on real modules, in this process and in others."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from topoformer.cli import main
 from topoformer.pytorch.costs import KINDS, MeasuredCost, heap_bytes
 from topoformer.pytorch.measure import Event
 from topoformer.pytorch.refining import refine
+from topoformer.pytorch.verify import verify
 
 
 class Branches(nn.Module):
@@ -174,3 +176,30 @@ def test_on_the_command_line(tmp_path, capsys, monkeypatch):
         assert text in capsys.readouterr().err
     assert main(["schedule", f"{source}:make", "--cost", "measured"]) == 2
     assert "needs --method bo" in capsys.readouterr().err
+
+
+def test_a_limit_holds_when_the_program_is_run():
+    """Least traffic within a limit on memory: what is measured keeps within it, to the byte as predicted."""
+    module, inputs = unet_plus_plus(resolution=32, channels=8, depth=4)
+    program = topoformer.capture(module, inputs)
+    graph = graphs.from_fx(program)
+    chip = replace(graphs.DEVICES["cortex-m7"], on_chip_bytes=graphs.peak_bytes(graph) // 4)
+    asked = {"objective": "traffic", "device": chip, "seconds": 20.0, "steps": 1500}
+    free = topoformer.schedule(graph, **asked)
+    least = topoformer.schedule(graph, seconds=5.0).cost.peak_bytes
+    limit = max(least, free.cost.peak_bytes - 1)
+    held = topoformer.schedule(graph, memory_limit=graph.resident_bytes + limit, **asked)
+    measured = verify(program, held)
+    assert measured.holds
+    assert measured.new.storage_bytes == held.cost.peak_bytes <= limit
+    assert held.cost.traffic_bytes <= held.program_cost.traffic_bytes or held.program_cost.peak_bytes > limit
+
+
+def test_a_dask_cluster_measures():
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        found = refine(Branches(), INPUTS, cost="heap", dask=cluster.scheduler_address, **asked(evaluations=12))
+    assert found.value <= found.start_value
+    assert len(found.trials) == 12
