@@ -184,7 +184,7 @@ def objective_bound(objective: Objective, graph: Graph, bound_bytes: int) -> flo
     from graphs.latency import latency_bound
     from graphs.traffic import compulsory_bytes
 
-    name = next(iter(objective.weights)) if len(objective.weights) == 1 else ""
+    name = next(iter(objective.weights)) if len(objective.weights) == 1 and objective.custom is None else ""
     if name in ("memory", "arena"):
         return bound_bytes
     if objective.device is None or not name:

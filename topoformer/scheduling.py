@@ -130,10 +130,7 @@ class Schedule:
     @cached_property
     def value_bound(self) -> float | None:
         """What was minimised can be no lower for any order; None for sums and measures of the caller's."""
-        objective = self.objective
-        if objective.custom is not None or len(objective.weights) > 1:
-            return None
-        return objective_bound(objective, self.graph, self.bound_bytes)
+        return objective_bound(self.objective, self.graph, self.bound_bytes)
 
     @cached_property
     def arena(self) -> "ArenaPlan":

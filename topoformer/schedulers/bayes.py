@@ -17,7 +17,7 @@ from bayesopt_perm import Evaluation, PermutationSpace, minimize
 from bayesopt_perm.evaluating import ConstantObjectiveError
 from bayesopt_perm.workers import DaskExecutor, end, process_pool
 from graphs import Graph, Order
-from graphs.cost import Objective
+from graphs.cost import Objective, objective_bound
 from topoformer.outcome import Outcome
 from topoformer.schedulers import list_scheduling as ls
 from topoformer.schedulers.reduced import MOST_UNITS, ReducedSpace
@@ -211,7 +211,8 @@ def bo(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: 
 
     share = SHARE * seconds
     first = auto(graph, objective, seconds=share, seed=seed, steps=steps)
-    if first.interrupted or graph.n < 2:
+    floor = objective_bound(objective, graph, first.bound_bytes)
+    if first.interrupted or graph.n < 2 or (floor is not None and objective(graph, first.order)[1] <= floor):
         return first
     starts = [first.order, *(one(graph, objective, seconds=share, seed=seed) for one in CHEAP)]
 
