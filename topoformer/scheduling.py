@@ -166,7 +166,9 @@ class Schedule:
     def _costs_to_json(self) -> dict[str, Any]:
         """What is known beside memory, of the program and of the schedule."""
         device = self.objective.device
-        known: dict[str, Any] = {} if self.objective.is_memory else {"objective": self.objective.name}
+        known: dict[str, Any] = {}
+        if not self.objective.is_memory:
+            known = {"objective": self.objective.name, "value_bound": self.value_bound}
         known |= {} if device is None else {"device": device.to_json()}
         for name in ("latency_seconds", "traffic_bytes", "arena_bytes", "concurrent_peak_bytes"):
             if (value := getattr(self.cost, name)) is not None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphs.cost import Objective
 from graphs.device import Device
 from graphs.latency import latency_bound, order_matters
 from graphs.traffic import compulsory_bytes
@@ -60,8 +61,7 @@ def cost_rows(result: Schedule) -> list[tuple[str, str, str]]:
         )
     if cost.custom is not None:
         part = _part(cost.custom, before.custom)
-        speak = {"bytes": _whole_bytes, "seconds": format_seconds}.get(result.objective.unit, "{:,.6g}".format)
-        rows.append((printable(result.objective.name, 16), speak(cost.custom), part))
+        rows.append((printable(result.objective.name, 16), value_text(result.objective, cost.custom), part))
     if cost.concurrent_peak_bytes is not None:
         remark = f"{_part(cost.concurrent_peak_bytes, before.concurrent_peak_bytes)}, alive on all streams together"
         rows.append(("held at once", format_bytes(cost.concurrent_peak_bytes), remark))
@@ -194,12 +194,22 @@ def compare_rows(results: Sequence[Schedule]) -> list[dict[str, Any]]:
         before, own = result.program_cost.peak_bytes, result.method_cost.peak_bytes
         row = {"method": result.method, "peak_bytes": own, "ratio": own / before if before else 1.0}
         row |= {"bound_bytes": bound, "proven_optimal": own == bound, "search_seconds": result.search_seconds}
+        if not result.objective.is_memory:
+            value, program = (result.objective.value(cost) for cost in (result.method_cost, result.program_cost))
+            row |= {
+                "objective": result.objective.name,
+                "value": value,
+                "value_ratio": value / program if program else 1.0,
+            }
+            row["held_bytes"] = result.method_cost.held_bytes
         rows.append(row)
     return rows
 
 
 def compare_lines(results: Sequence[Schedule]) -> str:
     """A table with a row a method; the lowest peak is marked."""
+    if not results[0].objective.is_memory:
+        return _compare_values(results)
     graph, rows = results[0].graph, compare_rows(results)
     bound, lowest = rows[0]["bound_bytes"], min(row["peak_bytes"] for row in rows)
     lines = [f"{printable(graph.name)}: {count(graph.n, 'node')}, lower bound {format_bytes(bound)}"]
@@ -212,6 +222,30 @@ def compare_lines(results: Sequence[Schedule]) -> str:
             f"{row['search_seconds']:>8.2f}{' *' if own == lowest else ''}"
         )
     return "\n".join([*lines, "  * lowest peak"])
+
+
+def _compare_values(results: Sequence[Schedule]) -> str:
+    """The same for other objectives than memory: what was minimised, and what is held."""
+    graph, objective, rows = results[0].graph, results[0].objective, compare_rows(results)
+    best = min(objective.key(result.method_cost) for result in results)
+    lines = [f"{printable(graph.name)}: {count(graph.n, 'node')}, {printable(objective.name, 40)}"]
+    lines += [f"  {'method':17} {'value':>12} {'of program':>11} {'held':>12} {'seconds':>8}"]
+    for result, row in zip(results, rows, strict=True):
+        mark = " *" if objective.key(result.method_cost) == best else ""
+        lines.append(
+            f"  {result.method:17} {value_text(objective, row['value']):>12} {row['value_ratio']:>11.3f} "
+            f"{format_bytes(row['held_bytes']):>12} {row['search_seconds']:>8.2f}{mark}"
+        )
+    return "\n".join([*lines, "  * best by the objective"])
+
+
+def value_text(objective: Objective, value: float) -> str:
+    """What was minimised, in its unit."""
+    names = list(objective.weights) if objective.custom is None else []
+    unit = objective.unit
+    if len(names) == 1:
+        unit = "seconds" if names[0] == "latency" else "bytes"
+    return {"bytes": _whole_bytes, "seconds": format_seconds}.get(unit, "{:,.6g}".format)(value)
 
 
 def pareto_lines(front: "Front") -> str:

@@ -114,3 +114,27 @@ def test_a_device_from_a_file(tmp_path, capsys):
     device.write_text("{}")
     assert main(command) == 1
     assert "not a device" in capsys.readouterr().err
+
+
+def test_compare_shows_what_was_minimised(tmp_path, capsys):
+    path = tmp_path / "g.json"
+    graphs.save(GRAPH, path)
+    command = [
+        "compare",
+        str(path),
+        "--methods",
+        "program,streams,dfs",
+        "--objective",
+        "latency",
+        "--device",
+        "h100-sxm",
+    ]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "best by the objective" in out
+    assert "us" in out
+    assert main([*command, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in rows] == ["program", "streams", "dfs"]
+    assert rows[0]["value_ratio"] == 1.0
+    assert rows[1]["value"] == min(row["value"] for row in rows)

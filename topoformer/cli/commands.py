@@ -260,16 +260,19 @@ def _search(
 
 
 @contextmanager
-def busy(what: str, options: argparse.Namespace) -> Iterator[None]:
-    """A moving line on stderr while something takes time; nothing where stderr is not a terminal."""
+def busy(what: str, options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+    """A moving line on stderr while something takes time, whose text the yielded function changes.
+
+    Nothing where stderr is not a terminal.
+    """
     if options.quiet or not sys.stderr.isatty():
-        yield
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.text import Text
 
-    with Console(stderr=True).status(Text(what)):
-        yield
+    with Console(stderr=True).status(Text(what)) as status:
+        yield lambda text: status.update(Text(text))
 
 
 def _calibrate(options: argparse.Namespace) -> int:

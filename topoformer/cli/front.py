@@ -38,7 +38,7 @@ def pareto(options: argparse.Namespace) -> int:
     check_suffix("--report", options.report, ".svg")
     check_targets(options.source, {"-o": options.output, "--report": options.report})
     source, _ = load(options)
-    with busy(f"{options.pareto} searches of {options.seconds / options.pareto:.1f} s", options):
+    with busy(f"{options.pareto} searches of {options.seconds / options.pareto:.1f} s", options) as say:
         front = search(
             source.graph,
             goal.device,
@@ -47,6 +47,7 @@ def pareto(options: argparse.Namespace) -> int:
             seconds=options.seconds,
             seed=options.seed,
             steps=options.steps,
+            progress=say,
         )
     answer = front.to_json()
     if options.output:

@@ -21,7 +21,7 @@ def refined(source: "Source", options: argparse.Namespace) -> "Schedule":
     from topoformer.sources import program_of, stdout_kept_for_results
 
     evaluations = options.evaluations or EVALUATIONS
-    with busy(f"measuring {evaluations} orders", options), stdout_kept_for_results():
+    with busy(f"measuring {evaluations} orders", options) as say, stdout_kept_for_results():
         found = refine(
             program_of(source),
             cost=MEASURES[options.objective],
@@ -33,6 +33,7 @@ def refined(source: "Source", options: argparse.Namespace) -> "Schedule":
             workers=1 if options.workers is None else options.workers,
             dask=options.dask,
             journal=options.journal,
+            progress=lambda count, best: say(f"measured {count} of {evaluations} orders, the lowest {best:,.6g}"),
             name=source.graph.name,
         )
     failed = sum(trial.failure is not None for trial in found.trials)
