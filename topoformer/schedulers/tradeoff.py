@@ -96,6 +96,8 @@ class _Tradeoff:
             self.bound, self.witness = first.bound_bytes, first.witness
             self.offer(first.order)
             self.stopper.interrupted |= first.interrupted
+            compiling = sum(phase.seconds for phase in first.phases if phase.name == "compiling")
+            self.stopper.deadline += compiling  # on a new machine that takes longer than many a search is given
         self._phase("memory", began)
 
     def policies(self) -> None:
