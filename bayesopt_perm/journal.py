@@ -31,11 +31,9 @@ class Journal:
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             self._lock()
-            lines = self._whole_lines()
             wanted = {"format": FORMAT, "version": VERSION, **json.loads(json.dumps(header))}
-            if lines:
-                self._compare(lines[0], wanted)
-            else:
+            lines = self._whole_lines(wanted)
+            if not lines:
                 self.append(wanted)
                 self._sync_folder()
         except BaseException:
@@ -48,7 +46,7 @@ class Journal:
 
     def append(self, entry: dict[str, Any]) -> None:
         """Write one entry and wait until it is on the disk; one that cannot be written leaves nothing behind."""
-        data = (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
+        data = _line(entry)
         end = os.lseek(self._file, 0, os.SEEK_CUR)
         try:
             while data:
@@ -71,13 +69,12 @@ class Journal:
         except OSError:
             raise JournalError(f"{self.path}: another process is using this journal") from None
 
-    def _whole_lines(self) -> list[dict[str, Any]]:
+    def _whole_lines(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        """The entries, the header first; only of a file that is a journal of this search is a torn end cut off."""
         data = self.path.read_bytes()
         end = data.rfind(b"\n") + 1
-        if end < len(data):
-            os.ftruncate(self._file, end)
-            os.fsync(self._file)
-        os.lseek(self._file, 0, os.SEEK_END)
+        if data and not end and not _line(wanted).startswith(data):
+            raise JournalError(f"{self.path}: is not a journal")
         found = []
         for number, line in enumerate(data[:end].splitlines(), 1):
             try:
@@ -87,10 +84,16 @@ class Journal:
             if not isinstance(entry, dict):
                 raise JournalError(f"{self.path}: line {number} is not a journal entry")
             found.append(entry)
+        if found:
+            self._compare(found[0], wanted)
+        if end < len(data):
+            os.ftruncate(self._file, end)
+            os.fsync(self._file)
+        os.lseek(self._file, 0, os.SEEK_END)
         return found
 
     def _compare(self, header: dict[str, Any], wanted: dict[str, Any]) -> None:
-        for key, value in wanted.items():
+        for key, value in [*wanted.items(), *((key, None) for key in header if key not in wanted)]:
             if header.get(key) != value:
                 raise JournalError(
                     f"{self.path}: belongs to another search: '{key}' is {_short(header.get(key))}, not {_short(value)}"
@@ -102,6 +105,10 @@ class Journal:
             os.fsync(folder)  # or the name itself may be lost
         finally:
             os.close(folder)
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return (json.dumps(entry, separators=(",", ":"), allow_nan=False) + "\n").encode()
 
 
 def _short(value: Any) -> str:

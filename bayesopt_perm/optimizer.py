@@ -44,6 +44,7 @@ class BayesOpt:
         start: orders to begin with, int64[s, n]: what is in use today, or what a cheaper search found.
         moves: names of moves for the search inside a round; "auto" takes those that suit the kernel chosen.
         journal: a file that makes the search survive the process; opened again, it goes on where it stopped.
+        tag: what is minimised, in any words: a journal with another tag is refused.
 
     Raises:
         ValueError: if an argument is not as above, or the space has fewer members than a batch.
@@ -63,6 +64,7 @@ class BayesOpt:
         moves: str | Sequence[str] = "auto",
         start: ArrayLike | None = None,
         journal: str | os.PathLike[str] | None = None,
+        tag: str | None = None,
     ) -> None:
         _known("acquisition", acquisition, ACQUISITIONS)
         _known("batch", batch, BATCH_RULES)
@@ -82,7 +84,7 @@ class BayesOpt:
             raise ValueError(f"'batch_size' is {batch_size}, but the space has only {members} members")
         self.space, self.batch_size, self.seed = space, int(batch_size), int(seed)
         self.initial = min(wanted, members)
-        self.kernel, self.acquisition, self.batch, self.moves = kernel, acquisition, batch, moves
+        self.kernel, self.acquisition, self.batch, self.moves, self.tag = kernel, acquisition, batch, moves, tag
         self.history: list[Evaluation] = []
         self.choice: Choice | None = None
         self._small = members <= SMALL
@@ -261,7 +263,7 @@ class BayesOpt:
             "batch": self.batch,
             "moves": self.moves,
             "start": self.start.tolist() if len(self.start) else None,
-        }
+        } | ({} if self.tag is None else {"tag": self.tag})
 
     def _write(self, entry: dict[str, Any]) -> None:
         if self._journal:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 from graphs.device import Device
 from graphs.errors import quoted, unknown_name
@@ -67,6 +68,7 @@ class Objective:
     device: Device | None = None
     peak_limit: int | None = None  # most bytes beside the resident ones
     scales: Mapping[str, float] | None = None  # what each metric of a sum is divided by
+    communicates: bool = False  # whether the graph has collectives, which have a stream of their own
     custom: Callable[[Graph, Order], float] | None = None
     unit: str = ""  # of what ``custom`` returns: "bytes", "seconds"
 
@@ -74,11 +76,12 @@ class Objective:
     def is_memory(self) -> bool:
         """Whether the peak of one stream is all that counts: what ideals decide, and bounds are about."""
         alone = dict(self.weights) == {"memory": 1.0} and self.peak_limit is None and self.custom is None
-        return alone and not self._concurrent
+        return alone and not self.at_once
 
     @property
-    def _concurrent(self) -> bool:
-        return self.device is not None and self.device.streams > 1
+    def at_once(self) -> bool:
+        """Whether what several nodes hold at once counts."""
+        return self.device is not None and (self.device.streams > 1 or self.communicates)
 
     def measure(self, graph: Graph, order: Order) -> Cost:
         """All costs of a legal order (not checked), int32[n], that the objective and its device know of."""
@@ -92,7 +95,7 @@ class Objective:
     def value(self, cost: Cost) -> float:
         """The scalar that is minimised."""
         if self.custom is not None and cost.custom is not None:
-            return cost.custom
+            return math.inf if math.isnan(cost.custom) else cost.custom
         if len(self.weights) == 1:
             return cost.metric(next(iter(self.weights)))
         scales = self.scales or {}
@@ -109,14 +112,21 @@ class Objective:
 
     def fitted(self, graph: Graph, peak_limit: int | None = None) -> "Objective":
         """The same for ``graph``: sums relative to its program order, and with a limit."""
-        limited = self if peak_limit is None else replace(self, peak_limit=peak_limit)
+        fitted = self
+        if self.device is not None:
+            from graphs.latency import communicating
+
+            fitted = replace(self, communicates=bool(communicating(graph).any()))
+        limited = fitted if peak_limit is None or fitted.is_memory else replace(fitted, peak_limit=peak_limit)
         if len(self.weights) < 2 or self.scales is not None:
             return limited
-        cost = self.measure(graph, program_order(graph))
+        cost = fitted.measure(graph, program_order(graph))
         return replace(limited, scales={name: cost.metric(name) or 1.0 for name in self.weights})
 
 
-ARENA_SECONDS = 0.05  # for the offsets of one order while orders are compared
+MOST_WEIGHT = 1e9
+# Of the planner, where arenas are compared: the same for every order, and seconds only as a last resort.
+ARENA_EFFORT: dict[str, Any] = {"steps": 10_000, "seconds": 10.0}
 MOST_ARENAS = 100  # of a graph, that are remembered: to plan one can take seconds
 OBJECTIVES = {"memory": Objective("memory", {"memory": 1.0})}
 TERM = re.compile(r"\s*(?:([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*\*)?\s*([a-z_]+)\s*")
@@ -130,20 +140,20 @@ def _arena_bytes(graph: Graph, order: Order) -> int:
     if key not in known:
         if len(known) >= MOST_ARENAS:
             known.clear()
-        known[key] = plan(graph, order, seconds=ARENA_SECONDS).arena_bytes
+        known[key] = plan(graph, order, **ARENA_EFFORT).arena_bytes
     return known[key]
 
 
 def _on_device(graph: Graph, order: Order, device: Device, cost: Cost) -> Cost:
-    from graphs.latency import node_seconds, order_matters, simulate_latency
+    from graphs.latency import concurrent, node_seconds, order_matters, simulate_latency
     from graphs.traffic import traffic_bytes
 
     if not order_matters(graph, device):  # else the order of a sum would decide its last digit
         return replace(cost, latency_seconds=math.fsum(node_seconds(graph, device)))
     timeline = simulate_latency(graph, order, device=device)
     traffic = traffic_bytes(graph, order, device) if device.on_chip_bytes else None
-    concurrent = timeline.peak_bytes if device.streams > 1 else None
-    return replace(cost, latency_seconds=timeline.seconds, traffic_bytes=traffic, concurrent_peak_bytes=concurrent)
+    held = timeline.peak_bytes if concurrent(graph, device) else None
+    return replace(cost, latency_seconds=timeline.seconds, traffic_bytes=traffic, concurrent_peak_bytes=held)
 
 
 def objective_named(name: str, device: Device | None = None) -> Objective:
@@ -163,8 +173,10 @@ def objective_named(name: str, device: Device | None = None) -> Objective:
         weight, metric = float(match[1] or 1.0), match[2]
         if metric not in METRICS:
             raise ValueError(unknown_name("objective", metric, METRICS))
-        if weight <= 0 or metric in weights:
-            raise ValueError(f"objective {quoted(name)}: each metric must be there once, its weight positive")
+        if not 0 < weight <= MOST_WEIGHT or metric in weights:
+            raise ValueError(
+                f"objective {quoted(name)}: each metric must be there once, its weight positive and at most 1e9"
+            )
         weights[metric] = weight
     for metric in ("latency", "traffic"):
         if metric in weights and device is None:

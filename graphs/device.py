@@ -8,6 +8,7 @@ from typing import Any
 from graphs.errors import GraphError, quoted, unknown_name
 
 FORMAT, VERSION = "topoformer.device", 1
+MOST_STREAMS, MOST_BYTES, MOST_RATE = 4096, 1 << 62, 1e30
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,22 @@ class Device:
         for dtype, rate in self.flops.items():
             _check(self.name, f"flops of {dtype}", rate, low=0.0, open_=True)
         for name in ("bandwidth", "on_chip_bandwidth"):
-            _check(self.name, name, getattr(self, name), low=0.0, open_=True)
-        for name in ("launch_seconds", "link_bandwidth", "on_chip_bytes"):
+            _check(self.name, name, getattr(self, name), low=0.0, open_=True, most=math.inf)
+        for name in ("launch_seconds", "link_bandwidth"):
             _check(self.name, name, getattr(self, name), low=0.0)
-        for name, least in (("streams", 1), ("on_chip_bytes", 0)):
+        for name, least, most in (
+            ("streams", 1, MOST_STREAMS),
+            ("on_chip_bytes", 0, MOST_BYTES),
+            ("memory_bytes", 1, MOST_BYTES),
+        ):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise GraphError(
-                    f"device {quoted(self.name)}: '{name}' must be an integer from {least} (got {value!r})"
-                )
+            if value is None and name == "memory_bytes":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                text = f"'{name}' must be an integer from {least} to {most}"
+                raise GraphError(f"device {quoted(self.name)}: {text} (got {_shown(value)})")
+        if not isinstance(self.source, str):
+            raise GraphError(f"device {quoted(self.name)}: 'source' must be a string (got {_shown(self.source)})")
 
     def rate(self, dtype: str) -> float:
         """flop/s in numbers of type ``dtype``."""
@@ -77,11 +85,19 @@ class Device:
         return cls(**values)
 
 
-def _check(device: str, name: str, value: Any, *, low: float, open_: bool = False) -> None:
+def _check(device: str, name: str, value: Any, *, low: float, open_: bool = False, most: float = MOST_RATE) -> None:
     fine = isinstance(value, int | float) and not isinstance(value, bool) and (value > low if open_ else value >= low)
-    if not fine:
+    if not fine or value > most:
         wanted = "positive" if open_ else "not negative"
-        raise GraphError(f"device {quoted(device)}: '{name}' must be a number that is {wanted} (got {value!r})")
+        limit = "" if most == math.inf else f" and at most {most:g}"
+        raise GraphError(
+            f"device {quoted(device)}: '{name}' must be a number that is {wanted}{limit} (got {_shown(value)})"
+        )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**30 else "a very large number"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 TERA, GIGA, MIB = 1e12, 1e9, 1 << 20

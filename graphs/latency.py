@@ -133,9 +133,14 @@ def latency_arrays(graph: Graph, device: Device) -> LatencyArrays:
     return LatencyArrays(*graph.preds, seconds, communicates, min(device.streams, max(graph.n, 1)))
 
 
+def concurrent(graph: Graph, device: Device) -> bool:
+    """Whether nodes of ``graph`` can run at once on ``device``: on several streams, or beside collectives."""
+    return device.streams > 1 or bool(communicating(graph).any())
+
+
 def order_matters(graph: Graph, device: Device) -> bool:
     """Whether two orders of ``graph`` can take different times on ``device``."""
-    return device.streams > 1 or device.on_chip_bytes > 0 or bool(communicating(graph).any())
+    return device.on_chip_bytes > 0 or concurrent(graph, device)
 
 
 def simulate_latency(graph: Graph, order: npt.ArrayLike | None = None, *, device: Device) -> Timeline:

@@ -23,6 +23,7 @@ from graphs.csr import Int32Array, Int64Array, csr_from_pairs
 from graphs.device import Device
 from graphs.graph import RESIDENT_KINDS, Graph, Kind, Order, check_order, program_order
 
+MOST_BYTES, EXACT = 1 << 62, float(1 << 62)  # of on-chip memory, and of what is added up in 64 bits
 WRITTEN, KEPT, OUTSIDE = 0, 1, 2  # what the kernel is told of a tensor
 
 
@@ -51,7 +52,7 @@ class Traffic:
     @cached_property
     def bytes(self) -> int:
         """Bytes moved in both directions."""
-        return int(self.fetched.sum() + self.written_back.sum())
+        return _added(self.fetched, self.written_back)
 
     @property
     def compulsory_bytes(self) -> int:
@@ -87,7 +88,7 @@ def simulate_traffic(graph: Graph, order: npt.ArrayLike | None = None, *, capaci
     if capacity < 0:
         raise ValueError(f"'capacity' must not be negative (got {capacity})")
     checked = program_order(graph) if order is None else check_order(graph, order)
-    fetched, written = _latency_kernels.traffic(checked, *traffic_arrays(graph), min(capacity, 1 << 62))
+    fetched, written = _latency_kernels.traffic(checked, *traffic_arrays(graph), min(capacity, MOST_BYTES))
     return Traffic(graph, checked, capacity, fetched, written)
 
 
@@ -95,8 +96,16 @@ def traffic_bytes(graph: Graph, order: Order, device: Device) -> int:
     """Bytes moved by an order that is known to be legal (not checked), int32[n]."""
     from graphs import _latency_kernels
 
-    fetched, written = _latency_kernels.traffic(order, *traffic_arrays(graph), device.on_chip_bytes)
-    return int(fetched.sum() + written.sum())
+    capacity = min(device.on_chip_bytes, MOST_BYTES)
+    fetched, written = _latency_kernels.traffic(order, *traffic_arrays(graph), capacity)
+    return _added(fetched, written)
+
+
+def _added(fetched: Int64Array, written: Int64Array) -> int:
+    """All of them together, which may be beyond 64 bits."""
+    if float(fetched.sum(dtype=np.float64) + written.sum(dtype=np.float64)) < EXACT:
+        return int(fetched.sum()) + int(written.sum())
+    return int(sum(fetched.tolist()) + sum(written.tolist()))
 
 
 def compulsory_bytes(graph: Graph) -> int:

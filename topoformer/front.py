@@ -7,7 +7,7 @@ from typing import Any
 
 from graphs import Graph
 from graphs.cost import Objective, objective_named
-from graphs.device import Device
+from graphs.device import Device, device_named
 from graphs.latency import latency_bound
 from graphs.traffic import compulsory_bytes
 from topoformer.memory_limit import MemoryLimitError
@@ -53,7 +53,7 @@ class Front:
 
 def pareto(
     graph: Graph,
-    device: Device,
+    device: Device | str,
     *,
     objective: str = "latency",
     points: int = 8,
@@ -80,6 +80,7 @@ def pareto(
         raise ValueError(f"memory is weighed against 'latency' or 'traffic' (got '{objective}')")
     if points < 2:
         raise ValueError(f"'points' must be at least 2 (got {points})")
+    device = device_named(device) if isinstance(device, str) else device
     began, goal = time.monotonic(), objective_named(objective, device)
     asked: dict[str, Any] = {"seconds": seconds / points, "seed": seed, "steps": steps}
     found: list[Schedule] = []

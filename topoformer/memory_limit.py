@@ -67,7 +67,13 @@ def hold_to(schedule: "Schedule", limit: int) -> None:
             f"peak, and none needs less than {_exact(resident + bound)}"
         )
         best = f"; {'' if schedule.method == 'auto' else 'method auto or '}more seconds may find one"
-    raise MemoryLimitError(f"{text}{best}; alive at the peak of the best order found: {_alive(schedule)}", schedule)
+    raise MemoryLimitError(
+        f"{text}{best}; alive at the peak of the best order found{_where(schedule)}: {_alive(schedule)}", schedule
+    )
+
+
+def _where(schedule: "Schedule") -> str:
+    return " on one stream" if schedule.cost.concurrent_peak_bytes is not None else ""
 
 
 def _exact(count: int) -> str:
@@ -86,6 +92,6 @@ def _alive(schedule: "Schedule") -> str:
         shown.append(f"{printable(tensor.name, 40)} {format_bytes(tensor.bytes)}{remark}")
     if rest := tensors[SHOWN:]:
         shown.append(f"and {len(rest)} more, {format_bytes(sum(tensor.bytes for tensor in rest))}")
-    if scratch := int(schedule.graph.scratch[schedule.order[schedule.profile.peak_step]]):
+    if schedule.graph.n and (scratch := int(schedule.graph.scratch[schedule.order[schedule.profile.peak_step]])):
         shown.append(f"scratch of the step {format_bytes(scratch)}")
     return ", ".join(shown) or "nothing"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from graphs import Graph, MemoryProfile, Order, check_order, peak_bytes, program_order, simulate
 from graphs.bound import cut_bound, footprint_bound
-from graphs.cost import Cost, Objective, objective_bound, objective_named
+from graphs.cost import ARENA_EFFORT, Cost, Objective, objective_bound, objective_named
 from graphs.cuts import CutNetwork, Witness
 from graphs.device import Device, device_named
 from graphs.errors import unknown_name
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEDULERS", "MemoryLimitError", "Schedule", "Scheduler", "schedule", "scheduler_named", "summary"]
 
+MOST_BYTES = 1 << 62  # of a limit, as compiled loops take it
 BOUND_SECONDS = 1.0  # for the bound of a method that proves none itself
 
 
@@ -134,10 +135,13 @@ class Schedule:
 
     @cached_property
     def arena(self) -> "ArenaPlan":
-        """Offsets of all tensors in one arena, multiples of 64, searched for a second at most."""
+        """Offsets of all tensors in one arena, multiples of 64; where arenas were compared, those of the comparison.
+
+        They are searched for a second at most otherwise.
+        """
         from graphs.arena import plan
 
-        return plan(self.graph, self.order)
+        return plan(self.graph, self.order, **(ARENA_EFFORT if "arena" in self.objective.weights else {}))
 
     @cached_property
     def profile(self) -> MemoryProfile:
@@ -255,9 +259,17 @@ def _goal(graph: Graph, objective: str | Objective, device: str | Device | None,
     """What is minimised, for ``graph``; the peak of one stream is minimised whatever the limit."""
     if device is not None and not isinstance(objective, str):
         raise ValueError("'device' goes with the name of an objective; an Objective has its own")
+    _check_types(objective, device)
     executing = device_named(device) if isinstance(device, str) else device
     goal = objective_named(objective, executing) if isinstance(objective, str) else objective
-    return goal.fitted(graph, None if goal.is_memory or limit is None else max(0, limit - graph.resident_bytes))
+    return goal.fitted(graph, None if limit is None else max(0, min(limit, MOST_BYTES) - graph.resident_bytes))
+
+
+def _check_types(objective: object, device: object) -> None:
+    if not isinstance(objective, str | Objective):
+        raise TypeError(f"'objective' must be a name or an Objective (got {type(objective).__name__})")
+    if not isinstance(device, str | Device | None):
+        raise TypeError(f"'device' must be a name or a Device (got {type(device).__name__})")
 
 
 def _check_numbers(seconds: float, seed: int, steps: int | None) -> None:
@@ -293,7 +305,7 @@ def _schedule_of(graph: Graph, answer: Answer, goal: Objective, method: str, see
     order = outcome.order
     cost, program_cost = (goal.measure(graph, o) for o in (order, program_order(graph)))
     found = cost
-    if goal.key(cost) >= goal.key(program_cost):
+    if not goal.key(cost) < goal.key(program_cost):
         order, cost = program_order(graph), program_cost
     order.flags.writeable = False
     return Schedule(

@@ -198,3 +198,32 @@ def test_an_entry_of_another_version_is_said_and_the_file_let_go(tmp_path):
         BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS)
     (tmp_path / "j").write_bytes(data)
     BayesOpt(PROBLEM.space, journal=tmp_path / "j", **OPTIONS).close()
+
+
+@pytest.mark.parametrize(
+    "content", [b"not a journal", b'{"format": "topoformer.graph"}', b"PK\x03\x04\n\x00\x01", b"{}\n{}"]
+)
+def test_a_file_of_something_else_is_left_as_it_is(tmp_path, content):
+    path = tmp_path / "precious"
+    path.write_bytes(content)
+    with pytest.raises(JournalError):
+        BayesOpt(PROBLEM.space, journal=path, **OPTIONS)
+    assert path.read_bytes() == content
+
+
+def test_a_header_that_a_kill_has_cut_is_written_again(tmp_path):
+    path = tmp_path / "j"
+    BayesOpt(PROBLEM.space, journal=path, **OPTIONS).close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20])
+    BayesOpt(PROBLEM.space, journal=path, **OPTIONS).close()
+    assert path.read_bytes() == whole
+
+
+def test_a_journal_with_another_tag_is_refused(tmp_path):
+    path = tmp_path / "j"
+    BayesOpt(PROBLEM.space, journal=path, tag="seconds", **OPTIONS).close()
+    for tag in ("bytes", None):
+        with pytest.raises(JournalError, match="belongs to another search: 'tag' is \"seconds\""):
+            BayesOpt(PROBLEM.space, journal=path, tag=tag, **OPTIONS)
+    BayesOpt(PROBLEM.space, journal=path, tag="seconds", **OPTIONS).close()

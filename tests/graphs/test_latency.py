@@ -209,7 +209,7 @@ def test_named_devices(name):
         ({"bandwidth": math.nan}, "'bandwidth' must be"),
         ({"flops": {"int8": 1.0}}, "'flops' must give a rate for 'float32'"),
         ({"flops": {"float32": -1.0}}, "'flops of float32' must be a number that is positive"),
-        ({"streams": 0}, "'streams' must be an integer from 1 (got 0)"),
+        ({"streams": 0}, "'streams' must be an integer from 1 to 4096 (got 0)"),
         ({"launch_seconds": -1.0}, "'launch_seconds' must be a number that is not negative"),
         ({"on_chip_bytes": 1.5}, "'on_chip_bytes' must be an integer"),
     ],

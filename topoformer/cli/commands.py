@@ -40,9 +40,10 @@ def _schedule(options: argparse.Namespace) -> int:
     check_suffix("--report", options.report, ".html", ".svg")
     check_suffix("--arena", options.arena, ".json", ".h")
     targets = {"-o": options.output, "--save": options.save, "--report": options.report, "--arena": options.arena}
+    targets["--journal"] = options.journal
     check_targets(options.source, targets)
     source, seconds = load(options)
-    source = _prepared(source, options)
+    source = prepared(source, options)
     if options.cost == "measured":
         from topoformer.cli.measured import refined
 
@@ -63,7 +64,7 @@ def _schedule(options: argparse.Namespace) -> int:
     return code
 
 
-def _prepared(source: "Source", options: argparse.Namespace) -> "Source":
+def prepared(source: "Source", options: argparse.Namespace) -> "Source":
     """``source`` as it is to be searched; complains now, not after the search, of what cannot be done with it."""
     from topoformer.sources import check_runnable, with_measured_scratch, with_measured_seconds
 

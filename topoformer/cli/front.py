@@ -4,10 +4,21 @@ import argparse
 import gzip
 import json
 
-from topoformer.cli.commands import DONE, INTERRUPTED, busy, check_suffix, check_targets, load, objective_of
+from topoformer.cli.commands import DONE, INTERRUPTED, busy, check_suffix, check_targets, load, objective_of, prepared
 from topoformer.cli.options import UsageError
 
-ALONE = {"save": "--save", "arena": "--arena", "verify": "--verify", "memory_limit": "--memory-limit"}
+ALONE = {
+    "cost": "--cost measured",
+    "evaluations": "--evaluations",
+    "workers": "--workers",
+    "timeout": "--timeout",
+    "journal": "--journal",
+    "dask": "--dask",
+    "save": "--save",
+    "arena": "--arena",
+    "verify": "--verify",
+    "memory_limit": "--memory-limit",
+}
 
 
 def pareto(options: argparse.Namespace) -> int:
@@ -22,7 +33,7 @@ def pareto(options: argparse.Namespace) -> int:
     from topoformer.front_plot import svg
 
     for name, option in ALONE.items():
-        if getattr(options, name):
+        if getattr(options, name) not in (None, False, "simulated"):
             raise UsageError(f"{option} does not go with --pareto, which finds several orders")
     if options.method != "auto":
         raise UsageError("--method does not go with --pareto, which uses auto")
@@ -38,6 +49,7 @@ def pareto(options: argparse.Namespace) -> int:
     check_suffix("--report", options.report, ".svg")
     check_targets(options.source, {"-o": options.output, "--report": options.report})
     source, _ = load(options)
+    source = prepared(source, options)
     with busy(f"{options.pareto} searches of {options.seconds / options.pareto:.1f} s", options) as say:
         front = search(
             source.graph,

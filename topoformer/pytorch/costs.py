@@ -57,7 +57,7 @@ class MeasuredCost:
             return self._measured(order)
 
     def _measured(self, order: Order) -> float:
-        program = self.program if isinstance(self.program, ExportedProgram) else _loaded(os.fspath(self.program))
+        program = self.program if isinstance(self.program, ExportedProgram) else loaded(os.fspath(self.program))
         reordered = apply_order(program, order)
         if not isinstance(self.measure, str):
             if reordered.example_inputs is None:
@@ -75,7 +75,13 @@ _ONE_AT_A_TIME = threading.Lock()  # there is one profiler, and one core to time
 _PROGRAMS: dict[tuple[str, int], ExportedProgram] = {}  # by path and time of change, once a process
 
 
-def _loaded(path: str) -> ExportedProgram:
+def load(path: str) -> None:
+    """Have this process read a .pt2 file, before anything is measured."""
+    loaded(path)
+
+
+def loaded(path: str) -> ExportedProgram:
+    """The program in a .pt2 file, read once a process."""
     key = (path, os.stat(path).st_mtime_ns)
     if key not in _PROGRAMS:
         _PROGRAMS.clear()

@@ -6,9 +6,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from graphs.cost import OBJECTIVES, Objective
 from graphs.fx import apply_order, from_fx
 from graphs.pt2 import save_pt2
 from topoformer.outcome import Outcome
-from topoformer.pytorch.costs import Measure, MeasuredCost
+from topoformer.pytorch.costs import Measure, MeasuredCost, load
 from topoformer.pytorch.export import ExampleInputs, capture
 from topoformer.pytorch.verify import flat_inputs
 from topoformer.schedulers import bayes
@@ -113,10 +114,12 @@ def refine(
     with _measured(program, workers, dask, executor) as (where, make):
         search = _Search(graph, MeasuredCost(where, cost), make, timeout, seed)
         own, start = search.first(found.order)
-        result = search.refine(found.order, evaluations - 2, batch_size, journal, progress)
+        more = 0 if found.interrupted else evaluations - 2
+        result = search.refine(found.order, more, batch_size, journal, progress)
         trials = (own, start, *result.trials)
-        best = search.best(trials, noisy=cost == "seconds")
+        best, own, start = search.best(trials, noisy=cost == "seconds")
     ordered = _scheduled(found, best, own, start, _name(cost), time.perf_counter() - began)
+    ordered = replace(ordered, interrupted=found.interrupted or result.stopped == "interrupted")
     return Refined(_in_order(program, ordered), ordered, start.value, trials, result.stopped, result.units)
 
 
@@ -164,6 +167,8 @@ class _Search:
         progress: Progress | None,
     ) -> bayes.Refinement:
         """Bayesian optimisation from ``start``, or nothing where there is nothing to search."""
+        if not evaluations:
+            return bayes.Refinement(start, math.nan, math.nan, (), "interrupted", 0)
         others = [one(self.graph, OBJECTIVES["memory"], seconds=1.0, seed=self.seed) for one in bayes.CHEAP]
         try:
             return bayes.refine_order(
@@ -176,27 +181,35 @@ class _Search:
                 timeout=self.timeout,
                 executor=self.make,
                 journal=journal,
+                tag=_name(self.cost.measure),
                 progress=progress,
             )
         except bayes.NothingToSearchError as reason:
             return bayes.Refinement(start, math.nan, math.nan, (), str(reason), 0)
 
-    def best(self, trials: Sequence[bayes.Trial], *, noisy: bool) -> bayes.Trial:
-        """The lowest of ``trials``, of which the first two are the order given and the start.
+    def best(self, trials: Sequence[bayes.Trial], *, noisy: bool) -> tuple[bayes.Trial, bayes.Trial, bayes.Trial]:
+        """The lowest of ``trials``, and the first two: the order given and the start.
 
-        Where the cost is noisy the lowest ones and these two are measured again, in turns, and medians count.
+        Where the cost is noisy the lowest ones and these two are measured again, in turns, and medians count: of all
+        three. Ctrl-C leaves the values that there are.
         """
+        own, start = trials[:2]
         good = sorted((trial for trial in trials if trial.failure is None), key=lambda trial: trial.value)
         if not noisy:
-            return good[0]
-        some = {trial.order.tobytes(): trial for trial in [*trials[:2], *good[:CONFIRMED]]}
-        values: dict[bytes, list[float]] = {key: [] for key in some}
-        for _ in range(AGAIN):
-            for key, trial in zip(some, self.measure([trial.order for trial in some.values()]), strict=True):
-                values[key].append(math.inf if trial.failure else trial.value)
-        medians = {key: statistics.median(row) for key, row in values.items()}
-        key = min(medians, key=lambda key: medians[key])
-        return bayes.Trial(some[key].order, medians[key], None)
+            return good[0], own, start
+        some = {trial.order.tobytes(): trial for trial in [own, start, *good[:CONFIRMED]]}
+        values = {key: [trial.value] for key, trial in some.items()}
+        try:
+            for _ in range(AGAIN):
+                again = self.measure([trial.order for trial in some.values()])
+                for key, trial in zip(some, again, strict=True):
+                    values[key].append(math.inf if trial.failure else trial.value)
+        except KeyboardInterrupt:
+            pass
+        medians = [bayes.Trial(some[key].order, statistics.median(row), None) for key, row in values.items()]
+        known = {trial.order.tobytes(): trial for trial in medians}
+        lowest = min(medians, key=lambda trial: trial.value)
+        return lowest, known[own.order.tobytes()], known[start.order.tobytes()]
 
 
 def _scheduled(
@@ -227,6 +240,13 @@ def _name(cost: str | Measure) -> str:
     return cost if isinstance(cost, str) else getattr(cost, "__name__", type(cost).__name__)
 
 
+def _ready_pool(workers: int, path: str) -> Executor:
+    """Processes that have read the program: what that takes is no part of a measurement's time."""
+    pool = bayes.process_pool(workers)
+    wait([pool.submit(load, path) for _ in range(workers)])
+    return pool
+
+
 @contextmanager
 def _measured(
     program: ExportedProgram, workers: int, dask: str | None, executor: Executor | Callable[[], Executor] | None
@@ -243,7 +263,7 @@ def _measured(
         if executor is not None:
             yield path, executor
         elif dask is None:
-            yield path, lambda: bayes.process_pool(workers)
+            yield path, partial(_ready_pool, workers, path)
         else:
             cluster = bayes.DaskExecutor(dask)
             try:

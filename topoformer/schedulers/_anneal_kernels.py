@@ -15,16 +15,18 @@ from graphs._latency_kernels import concurrent_profile, timeline, traffic
 def energy(order, weights, limit, memory, timing, touching, chip):
     """(weighted sum of the metrics, bytes above ``limit``) of an order, int32[n].
 
-    ``weights`` are those of memory, latency and traffic; ``chip`` has bytes of on-chip memory (0: none) and the
-    seconds that an off-chip byte takes. What one stream takes for any order is not in the latency.
+    ``weights`` are those of memory, latency and traffic; ``chip`` has bytes of on-chip memory (0: none), the seconds
+    that an off-chip byte takes, and whether nodes run at once. What one stream takes for any order is not in the
+    latency.
     """
-    capacity, seconds_per_byte = chip
+    capacity, seconds_per_byte, at_once = chip
     latency, off_chip, held = 0.0, 0.0, np.int64(0)
     if capacity > 0 and (weights[1] > 0 or weights[2] > 0):
         fetched, written = traffic(order, *touching, capacity)
-        off_chip = float(fetched.sum() + written.sum())
+        for t in range(len(fetched)):
+            off_chip += float(fetched[t]) + float(written[t])
         latency = off_chip * seconds_per_byte
-    concurrent = timing[4] > 1
+    concurrent = at_once
     if concurrent:
         start, finish, _ = timeline(order, *timing)
         latency += finish.max()

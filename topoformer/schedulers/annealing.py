@@ -10,11 +10,12 @@ import numpy as np
 from graphs import Graph, Order
 from graphs.cost import Objective
 from graphs.csr import Float64Array
-from graphs.latency import latency_arrays
+from graphs.latency import concurrent, latency_arrays
 from graphs.memory import memory_model
 from graphs.traffic import traffic_arrays
 from topoformer.schedulers.stopper import Flag, Stopper
 
+MOST_BYTES = 1 << 62  # on the chip, as compiled loops take them
 HOT, COLD = 0.01, 0.00001  # temperatures at the beginning and in the end, as parts of the energy
 SLICE_SECONDS, SLICE_TRIES = 0.05, 200  # after which the clock is looked at; tries of the first slice
 PENALTY = 2.0  # what the limit, exceeded by itself, counts as, in energies of the start
@@ -63,9 +64,12 @@ def model_of(graph: Graph, objective: Objective) -> tuple[Any, ...]:
         weights[{"memory": 0, "arena": 0, "latency": 1, "traffic": 2}[name]] += weight / scales.get(name, 1.0)
     if device is None:
         timing: Any = (*graph.preds, np.zeros(graph.n), np.zeros(graph.n, np.int32), 1)
-        chip = (0, 0.0)
+        chip = (0, 0.0, False)
     else:
-        timing, chip = tuple(latency_arrays(graph, device)), (device.on_chip_bytes, 1.0 / device.bandwidth)
+        timing, chip = (
+            tuple(latency_arrays(graph, device)),
+            (min(device.on_chip_bytes, MOST_BYTES), 1.0 / device.bandwidth, concurrent(graph, device)),
+        )
     limit = -1 if objective.peak_limit is None else objective.peak_limit
     memory, touching = tuple(memory_model(graph).simulator), tuple(traffic_arrays(graph))
     return weights, limit, memory, timing, touching, chip, 0.0

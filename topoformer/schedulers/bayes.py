@@ -89,6 +89,7 @@ def refine_order(
     timeout: float = math.inf,
     executor: Executor | Callable[[], Executor] | None = None,
     journal: str | os.PathLike[str] | None = None,
+    tag: str | None = None,
     units: int = MOST_UNITS,
     progress: Callable[[int, float], None] | None = None,
 ) -> Refinement:
@@ -101,6 +102,7 @@ def refine_order(
         timeout: of one evaluation, with an executor.
         executor: as :func:`bayesopt_perm.minimize` takes it; evaluations of a batch run at once.
         journal: a file from which an interrupted search goes on; it must be asked the same question.
+        tag: what ``cost`` is, in any words: a journal with another tag, or of another graph, is refused.
         units: nodes, at most, whose sequence is searched.
         progress: is told after each evaluation how many there were, and the lowest value.
 
@@ -124,6 +126,7 @@ def refine_order(
     asked: dict[str, Any] = {"precedence": space.precedence, "budget": max(evaluations, len(first)), "seed": seed}
     asked |= {"batch_size": max(1, min(batch_size, members.count(at_most=batch_size))), "seconds": seconds}
     asked |= {"initial": max(2, len(first)), "start": first, "journal": journal, "progress": told}
+    asked["tag"] = f"{tag or 'cost'} of {graph.fingerprint}"
     asked |= {"executor": executor, "timeout": timeout if executor is not None else math.inf}
     try:
         result = minimize(_Evaluate(space, cost), count, **asked)
@@ -175,7 +178,8 @@ def _tried(order: Order, action: Callable[[], float]) -> Trial:
     try:
         value = float(action())
     except Exception as error:
-        return Trial(order, math.nan, f"{type(error).__name__}: {error}"[:500])
+        text = "no value within the time that it may take" if isinstance(error, TimeoutError) else str(error)
+        return Trial(order, math.nan, f"{type(error).__name__}: {text}"[:500])
     fine = math.isfinite(value)
     return Trial(order, value if fine else math.nan, None if fine else f"the value is {value}")
 

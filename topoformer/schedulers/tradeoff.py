@@ -135,8 +135,8 @@ def _compile(objective: Objective) -> None:
     """Before the clock starts; what depends on the device is compiled for any."""
     for policy in (*CHEAP, ls.streams):
         policy(TINY, objective, seconds=1.0, seed=0)
-    objective(TINY, ls.program(TINY, objective, seconds=1.0, seed=0))
-    if objective.custom is None:
+    if objective.custom is None:  # which may know one graph only
+        objective(TINY, ls.program(TINY, objective, seconds=1.0, seed=0))
         anneal(
             [Annealing(TINY, objective, ls.program(TINY, objective, seconds=1.0, seed=0), 0, 1.0)],
             Stopper(time.monotonic() + 60),
