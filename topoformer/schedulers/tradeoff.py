@@ -14,7 +14,7 @@ from graphs.implied import Refutation
 from graphs.latency import order_matters
 from topoformer.outcome import Outcome, Phase
 from topoformer.schedulers import list_scheduling as ls
-from topoformer.schedulers.annealing import Annealing, anneal
+from topoformer.schedulers.annealing import PENALTY, Annealing, anneal
 from topoformer.schedulers.search import CHEAP, GROUP, TINY, WORKERS
 from topoformer.schedulers.stopper import Stopper
 
@@ -109,6 +109,16 @@ class _Tradeoff:
             self.offer(policy(self.graph, self.objective, seconds=self.seconds, seed=self.seed))
         self._phase("policies", began)
 
+    def _starts(self) -> list[Order]:
+        """The best order, then the others, those that exceed the limit at the price at which annealing does."""
+        limit = max(self.objective.peak_limit or 0, 1)
+
+        def price(found: tuple[tuple[float, float, float], Order]) -> float:
+            over, value, _ = found[0]
+            return abs(value) * PENALTY * over / limit + value
+
+        return [self.found[0][1], *(order for _, order in sorted(self.found[1:], key=price))]
+
     def anneal(self) -> None:
         """Chains from the best orders known; then, less hot, from the best of all."""
         if self.stopper.expired or not 2 <= self.graph.n <= LARGEST:
@@ -118,7 +128,7 @@ class _Tradeoff:
         for number, (share, heat) in enumerate(ROUNDS):
             if not self.stopper.left:
                 break
-            starts = [order for _, order in self.found] if number == 0 else [self.found[0][1]]
+            starts = self._starts() if number == 0 else [self.found[0][1]]
             chains = [
                 Annealing(self.graph, self.objective, starts[i % len(starts)], self.seed + 1000 * number + i, heat)
                 for i in range(count)
