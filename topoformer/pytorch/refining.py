@@ -100,32 +100,31 @@ def refine(
         executor: to be used instead, or a function that makes one.
         journal: a file of every measurement, from which an interrupted search goes on.
         progress: is told after each measurement how many there were, and the lowest.
-        name: of the graph; by default the module's class.
+        name: of the graph.
 
     Raises:
         UnsupportedOp: the module does not trace.
         ValueError: the program cannot be run, the order given fails, or an argument is out of range.
     """
-    if evaluations < LEAST:
-        raise ValueError(f"'evaluations' must be at least {LEAST} (got {evaluations})")
     began = time.perf_counter()
-    program, graph = _captured(module, example_inputs, name)
+    program, graph = _captured(module, example_inputs, name, evaluations)
     found = schedule(graph, method, seconds=seconds, seed=seed, steps=steps)
     with _measured(program, workers, dask, executor) as (where, make):
         search = _Search(graph, MeasuredCost(where, cost), make, timeout, seed)
         own, start = search.first(found.order)
-        more = 0 if found.interrupted else evaluations - 2
-        result = search.refine(found.order, more, batch_size, journal, progress)
+        result = search.refine(found, evaluations - 2, batch_size, journal, progress)
         trials = (own, start, *result.trials)
         best, own, start = search.best(trials, noisy=cost == "seconds")
-    ordered = _scheduled(found, best, own, start, _name(cost), time.perf_counter() - began)
-    ordered = replace(ordered, interrupted=found.interrupted or result.stopped == "interrupted")
+    took, interrupted = time.perf_counter() - began, result.stopped == "interrupted"
+    ordered = replace(_scheduled(found, best, own, start, _name(cost), took), interrupted=interrupted)
     return Refined(_in_order(program, ordered), ordered, start.value, trials, result.stopped, result.units)
 
 
 def _captured(
-    module: nn.Module | ExportedProgram, example_inputs: "ExampleInputs | None", name: str | None
+    module: nn.Module | ExportedProgram, example_inputs: "ExampleInputs | None", name: str | None, evaluations: int
 ) -> tuple[ExportedProgram, Graph]:
+    if evaluations < LEAST:  # said before a capture, which can take long
+        raise ValueError(f"'evaluations' must be at least {LEAST} (got {evaluations})")
     program = module if isinstance(module, ExportedProgram) else capture(module, example_inputs)
     flat_inputs(program)  # which says if it cannot be run
     return program, from_fx(program, name=type(module).__name__ if name is None and module is not program else name)
@@ -160,14 +159,15 @@ class _Search:
 
     def refine(
         self,
-        start: Order,
+        found: Schedule,
         evaluations: int,
         batch_size: int,
         journal: str | os.PathLike[str] | None,
         progress: Progress | None,
     ) -> bayes.Refinement:
-        """Bayesian optimisation from ``start``, or nothing where there is nothing to search."""
-        if not evaluations:
+        """Bayesian optimisation from what was ``found``, or nothing where there is nothing to search."""
+        start = found.order
+        if found.interrupted:
             return bayes.Refinement(start, math.nan, math.nan, (), "interrupted", 0)
         others = [one(self.graph, OBJECTIVES["memory"], seconds=1.0, seed=self.seed) for one in bayes.CHEAP]
         try:
