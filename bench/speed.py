@@ -79,7 +79,7 @@ def _other_simulators() -> Iterator[str]:
         timing, touching, memory = latency_arrays(graph, device), traffic_arrays(graph), memory_model(graph).simulator
         start, finish, _ = kernels.timeline(order, *timing)
         calls = (
-            partial(kernels.makespan, order, *timing),
+            partial(kernels.timeline, order, *timing),
             partial(kernels.concurrent_profile, order, start, finish, *memory),
             partial(kernels.traffic, order, *touching, graphs.peak_bytes(graph, order) // 4),
         )

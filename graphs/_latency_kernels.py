@@ -42,20 +42,6 @@ def timeline(
 
 
 @njit(cache=True, nogil=True)
-def makespan(
-    order: Int32Array,
-    pred_ptr: Int32Array,
-    pred_idx: Int32Array,
-    seconds: Float64Array,
-    communicates: Int32Array,
-    streams: int,
-) -> float:
-    """When the last node has finished."""
-    _, finish, _ = timeline(order, pred_ptr, pred_idx, seconds, communicates, streams)
-    return finish.max() if len(finish) else 0.0
-
-
-@njit(cache=True, nogil=True)
 def concurrent_profile(
     order: Int32Array,
     start: Float64Array,

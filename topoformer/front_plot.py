@@ -1,10 +1,8 @@
 """A Pareto front as a picture: memory along the bottom, latency or traffic up the side."""
 
-from html import escape
-
 from graphs.units import format_bytes, format_seconds
 from topoformer.front import Front
-from topoformer.picture import HEIGHT, WIDTH, style, ticks
+from topoformer.picture import opening, ticks
 from topoformer.text import count, printable
 
 LEFT, RIGHT, TOP, BOTTOM = 92, 770, 78, 322
@@ -28,15 +26,9 @@ def svg(front: Front) -> str:
         return BOTTOM - (BOTTOM - TOP) * value / most
 
     path = f"M{x(points[0][0]):.1f} {TOP}" + "".join(f"V{y(v):.1f}H{x(b):.1f}" for b, v in _corners(points))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}" class="topoformer" font-family="system-ui, sans-serif" font-size="12">',
-        f"<style>{style()}</style>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" class="ground"/>',
-        f'<text x="20" y="28" font-size="16" font-weight="600" class="ink">{escape(title)}</text>',
-        '<text x="20" y="48" font-size="13" class="faint">blue: orders that no other one found beats in both; '
-        "orange: the program's own; green: no order is below</text>",
-    ]
+    parts = opening(
+        title, "blue: orders that no other one found beats in both; orange: the program's own; green: no order is below"
+    )
     for tick in ticks(most, 4, most / 1e6):
         parts.append(f'<path d="M{LEFT} {y(tick):.1f}H{RIGHT}" class="grid-line"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y(tick) + 4:.1f}" text-anchor="end" class="faint">{speak(tick)}</text>')

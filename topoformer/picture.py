@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from html import escape
 
 WIDTH, HEIGHT = 800, 380
 
@@ -26,6 +27,18 @@ def style() -> str:
 
 def _rules(name: str, colour: str) -> str:
     return f".topoformer .{name}{{fill:{colour}}}.topoformer .{name}-line{{stroke:{colour}}}"
+
+
+def opening(title: str, subtitle: str) -> list[str]:
+    """The parts that an SVG begins with: its ground, and two lines of text on it."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}" class="topoformer" font-family="system-ui, sans-serif" font-size="12">',
+        f"<style>{style()}</style>",
+        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" class="ground"/>',
+        f'<text x="20" y="28" font-size="16" font-weight="600" class="ink">{escape(title)}</text>',
+        f'<text x="20" y="48" font-size="13" class="faint">{escape(subtitle)}</text>',
+    ]
 
 
 def ticks(top: float, parts: int, least: float) -> Iterable[float]:

@@ -10,7 +10,7 @@ import numpy as np
 from graphs import program_order, simulate
 from graphs.csr import Int64Array
 from graphs.units import format_bytes
-from topoformer.picture import HEIGHT, WIDTH, style, ticks
+from topoformer.picture import opening, ticks
 from topoformer.scheduling import Schedule
 from topoformer.text import cost_rows, count, place, printable
 
@@ -66,12 +66,7 @@ def svg(result: Schedule) -> str:
     curves = [_curve(before, top, "before")] if _same(result) else []
     curves = curves or [_curve(before, top, "before"), _curve(after, top, "after")]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}" class="topoformer" font-family="system-ui, sans-serif" font-size="12">',
-        f"<style>{style()}</style>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" rx="6" class="ground"/>',
-        f'<text x="20" y="28" font-size="16" font-weight="600" class="ink">{escape(title)}</text>',
-        f'<text x="20" y="48" font-size="13" class="faint">{escape(_proven(result))}</text>',
+        *opening(title, _proven(result)),
         *_axes(top, graph.n),
         *curves,
         *_levels(_marked(result, before, after), top, graph.n),

@@ -50,7 +50,7 @@ SCHEDULERS: dict[str, str] = {
     "topoformer": "topoformer.schedulers.learned:topoformer",
     "topoformer-sample": "topoformer.schedulers.learned:sample",
     "topoformer-beam": "topoformer.schedulers.learned:beam",
-    "bo": "topoformer.schedulers.bayes:bo",
+    "bo": "topoformer.schedulers.portfolio:bo",
     "program": "topoformer.schedulers.list_scheduling:program",
     "lpmf": "topoformer.schedulers.list_scheduling:lpmf",
     "net_change": "topoformer.schedulers.list_scheduling:net_change",

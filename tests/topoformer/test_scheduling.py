@@ -1,5 +1,8 @@
 """schedule(): never worse, certified, deterministic, and honest about what it was given."""
 
+import subprocess
+import sys
+
 import pytest
 
 import graphs
@@ -155,3 +158,10 @@ def test_every_method_says_what_it_is():
         line = summary(scheduler_named(name))
         assert line.endswith(".")
         assert line[0].isupper()
+
+
+def test_saying_what_the_methods_are_loads_nothing_heavy():
+    code = "import sys, topoformer.cli as cli; cli.main(['methods']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "\nbo " in done.stdout
+    assert not {"torch", "scipy", "bayesopt_perm"} & set(done.stderr.split())

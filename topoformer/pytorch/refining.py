@@ -169,7 +169,7 @@ class _Search:
         start = found.order
         if found.interrupted:
             return bayes.Refinement(start, math.nan, math.nan, (), "interrupted", 0)
-        others = [one(self.graph, OBJECTIVES["memory"], seconds=1.0, seed=self.seed) for one in bayes.CHEAP]
+        others = [one(self.graph, OBJECTIVES["memory"], seconds=1.0, seed=self.seed) for one in bayes.POLICIES]
         try:
             return bayes.refine_order(
                 self.graph,

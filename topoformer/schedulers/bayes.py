@@ -17,28 +17,24 @@ from bayesopt_perm import Evaluation, PermutationSpace, minimize
 from bayesopt_perm.evaluating import ConstantObjectiveError
 from bayesopt_perm.workers import DaskExecutor, end, process_pool
 from graphs import Graph, Order
-from graphs.cost import Objective, objective_bound
-from topoformer.outcome import Outcome
-from topoformer.schedulers import list_scheduling as ls
 from topoformer.schedulers.reduced import MOST_UNITS, ReducedSpace
+from topoformer.schedulers.search import CHEAP
 
 __all__ = [
-    "CHEAP",
+    "POLICIES",
     "DaskExecutor",
     "NothingToSearchError",
     "Refinement",
     "Trial",
-    "bo",
     "evaluate",
     "process_pool",
     "refine_order",
 ]
 
-CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.oldest, ls.dfs, ls.bfs, ls.smallest, ls.critical_path)
+POLICIES = CHEAP[:-1]  # a random order is no start
 INITIAL_SHARE, LEAST_INITIAL = 0.2, 8  # of the evaluations before the first model
 MOST_MOVES = 3  # of units between the best start and an initial order
 EVALUATIONS = 60
-SHARE = 0.3  # of the time of method "bo" for the order it starts from
 
 
 class NothingToSearchError(ValueError):
@@ -207,27 +203,3 @@ def _initial(
             known.add(row.tobytes())
             rows.append(row)
     return np.array(rows, np.int64).reshape(len(rows), -1)
-
-
-def bo(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
-    """Bayesian optimisation of few evaluations, from what auto finds: for costs that are dear."""
-    from topoformer.schedulers.portfolio import auto
-
-    share = SHARE * seconds
-    first = auto(graph, objective, seconds=share, seed=seed, steps=steps)
-    floor = objective_bound(objective, graph, first.bound_bytes)
-    if first.interrupted or graph.n < 2 or (floor is not None and objective(graph, first.order)[1] <= floor):
-        return first
-    starts = [first.order, *(one(graph, objective, seconds=share, seed=seed) for one in CHEAP)]
-
-    def value(order: Order) -> float:
-        over, cost, _ = objective(graph, order)
-        return cost if not over else math.inf
-
-    try:
-        found = refine_order(graph, value, starts, seed=seed, seconds=seconds - share)
-    except ValueError:  # nothing can be moved, all orders cost the same, or there was no time for one
-        return first
-    better = objective(graph, found.order) < objective(graph, first.order)
-    interrupted = found.stopped == "interrupted"
-    return first._replace(order=found.order if better else first.order, interrupted=interrupted)

@@ -1,10 +1,11 @@
 """Methods that search, each a sequence of phases under one deadline, ended by the first proof."""
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
-from graphs import Graph
-from graphs.cost import Objective
+from graphs import Graph, Order
+from graphs.cost import Objective, objective_bound
 from graphs.implied import MOST, total_bytes
 from topoformer.outcome import Outcome
 from topoformer.schedulers.local_search import Windows
@@ -14,6 +15,7 @@ from topoformer.schedulers.tradeoff import tradeoff
 
 NARROW, WIDER = 64, 4  # first beam over the whole graph, and by how much the next one is wider
 WINDOWS_SHARE = 0.25  # of the steps, where budgets can be squeezed too
+AUTO_SHARE = 0.3  # of the time of "bo", for the order that it starts from
 LARGEST = 20_000  # nodes: what a budget implies takes memory by the square of them
 
 
@@ -45,6 +47,30 @@ def local_search(graph: Graph, objective: Objective, *, seconds: float, seed: in
 def cuts(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
     """The best list policy, bounded by minimum cuts: a proof in milliseconds where none is better."""
     return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts)
+
+
+def bo(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+    """Bayesian optimisation of few evaluations, from what auto finds: for costs that are dear."""
+    share = AUTO_SHARE * seconds
+    first = auto(graph, objective, seconds=share, seed=seed, steps=steps)
+    floor = objective_bound(objective, graph, first.bound_bytes)
+    if first.interrupted or graph.n < 2 or (floor is not None and objective(graph, first.order)[1] <= floor):
+        return first
+    from topoformer.schedulers.bayes import POLICIES, refine_order  # which loads torch and scipy
+
+    starts = [first.order, *(one(graph, objective, seconds=share, seed=seed) for one in POLICIES)]
+
+    def value(order: Order) -> float:
+        over, cost, _ = objective(graph, order)
+        return cost if not over else math.inf
+
+    try:
+        found = refine_order(graph, value, starts, seed=seed, seconds=seconds - share)
+    except ValueError:  # nothing can be moved, all orders cost the same, or there was no time for one
+        return first
+    better = objective(graph, found.order) < objective(graph, first.order)
+    interrupted = found.stopped == "interrupted"
+    return first._replace(order=found.order if better else first.order, interrupted=interrupted)
 
 
 def run(search: Search, *phases: Callable[[Search], None]) -> Outcome:
