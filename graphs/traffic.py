@@ -96,8 +96,7 @@ def traffic_bytes(graph: Graph, order: Order, device: Device) -> int:
     """Bytes moved by an order that is known to be legal (not checked), int32[n]."""
     from graphs import _latency_kernels
 
-    capacity = min(device.on_chip_bytes, MOST_BYTES)
-    fetched, written = _latency_kernels.traffic(order, *traffic_arrays(graph), capacity)
+    fetched, written = _latency_kernels.traffic(order, *traffic_arrays(graph), device.on_chip_bytes)
     return _added(fetched, written)
 
 

@@ -4,7 +4,7 @@ import argparse
 import gzip
 import json
 
-from topoformer.cli.commands import DONE, INTERRUPTED, busy, check_suffix, check_targets, load, objective_of, prepared
+from topoformer.cli.commands import DONE, busy, check_suffix, check_targets, load, objective_of, prepared
 from topoformer.cli.options import UsageError
 
 ALONE = {
@@ -68,4 +68,4 @@ def pareto(options: argparse.Namespace) -> int:
     if options.report:
         write_atomic(options.report, svg(front).encode())
     print(json.dumps(answer) if options.json else text.pareto_lines(front))
-    return INTERRUPTED if front.interrupted else DONE
+    return DONE  # as a search for one order that was interrupted is

@@ -79,7 +79,7 @@ def anneal(current, best, values, preds, succs, model, temperatures, tries, seed
     """
     weights, limit, memory, timing, touching, chip, penalty = model
     np.random.seed(seed)
-    n, made = len(current), 0
+    n = len(current)
     marked, moved, kept = np.zeros(n, np.bool_), np.empty(n, np.int32), np.empty(n, np.int32)
     cooling = (temperatures[1] / temperatures[0]) ** (1.0 / max(tries, 1))
     temperature = temperatures[0]
@@ -97,7 +97,6 @@ def anneal(current, best, values, preds, succs, model, temperatures, tries, seed
         kept[:length] = current[first : last + 1]
         current[first : last + 1] = moved[:length]
         value, over = energy(current, weights, limit, memory, timing, touching, chip)
-        made += 1
         change = value + penalty * over - values[0] - penalty * values[1]
         if change <= 0 or np.random.random() < np.exp(-change / temperature):
             values[0], values[1] = value, over
@@ -106,4 +105,3 @@ def anneal(current, best, values, preds, succs, model, temperatures, tries, seed
                 best[:] = current
         else:
             current[first : last + 1] = kept[:length]
-    return made

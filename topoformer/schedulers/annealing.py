@@ -15,7 +15,6 @@ from graphs.memory import memory_model
 from graphs.traffic import traffic_arrays
 from topoformer.schedulers.stopper import Flag, Stopper
 
-MOST_BYTES = 1 << 62  # on the chip, as compiled loops take them
 HOT, COLD = 0.01, 0.00001  # temperatures at the beginning and in the end, as parts of the energy
 SLICE_SECONDS, SLICE_TRIES = 0.05, 200  # after which the clock is looked at; tries of the first slice
 PENALTY = 2.0  # what the limit, exceeded by itself, counts as, in energies of the start
@@ -28,21 +27,15 @@ class Annealing:
     """
 
     def __init__(self, graph: Graph, objective: Objective, order: Order, seed: int, heat: float = 1.0) -> None:
-        self.preds, self.succs = tuple(graph.preds), tuple(graph.succs)
-        self.current, self.best = order.astype(np.int32), order.astype(np.int32)
-        self.model = model_of(graph, objective)
-        self.seed, self.slices, self.made, self.hot = seed, 0, 0, heat * HOT
-        self.values: Float64Array = np.empty(4)
-        self._restate()
-
-    def _restate(self) -> None:
         from topoformer.schedulers import _anneal_kernels
 
-        self.values[:2] = _anneal_kernels.energy(self.current, *self.model[:-1])
-        self.values[2:] = self.values[:2]
-        limit = self.model[1]
+        self.preds, self.succs = tuple(graph.preds), tuple(graph.succs)
+        self.current, self.best = order.astype(np.int32), order.astype(np.int32)
+        model = model_of(graph, objective)
+        self.seed, self.slices, self.hot = seed, 0, heat * HOT
+        self.values: Float64Array = np.array(2 * _anneal_kernels.energy(self.current, *model))  # of both orders
         self.energy = max(float(self.values[0]), 1e-300)
-        self.model = (*self.model[:-1], PENALTY * self.energy / max(limit, 1))
+        self.model = (*model, PENALTY * self.energy / max(objective.peak_limit or 0, 1))
 
     def slice(self, begun: float, ended: float, tries: int, stop: Flag) -> None:
         """Try so many moves while the temperature falls as it does from ``begun`` to ``ended``, parts of the whole."""
@@ -51,7 +44,7 @@ class Annealing:
         temperatures = tuple(self.energy * self.hot * (COLD / self.hot) ** part for part in (begun, ended))
         seed = (self.seed * 1_000_003 + self.slices) % (1 << 32)
         self.slices += 1
-        self.made += _anneal_kernels.anneal(
+        _anneal_kernels.anneal(
             self.current, self.best, self.values, self.preds, self.succs, self.model, temperatures, tries, seed, stop
         )
 
@@ -66,13 +59,11 @@ def model_of(graph: Graph, objective: Objective) -> tuple[Any, ...]:
         timing: Any = (*graph.preds, np.zeros(graph.n), np.zeros(graph.n, np.int32), 1)
         chip = (0, 0.0, False)
     else:
-        timing, chip = (
-            tuple(latency_arrays(graph, device)),
-            (min(device.on_chip_bytes, MOST_BYTES), 1.0 / device.bandwidth, concurrent(graph, device)),
-        )
+        timing = tuple(latency_arrays(graph, device))
+        chip = (device.on_chip_bytes, 1.0 / device.bandwidth, concurrent(graph, device))
     limit = -1 if objective.peak_limit is None else objective.peak_limit
     memory, touching = tuple(memory_model(graph).simulator), tuple(traffic_arrays(graph))
-    return weights, limit, memory, timing, touching, chip, 0.0
+    return weights, limit, memory, timing, touching, chip
 
 
 def anneal(chains: Sequence[Annealing], stopper: Stopper, seconds: float, tries: int | None) -> None:
