@@ -57,7 +57,8 @@ def shapes(graph: Graph) -> None:
     if not isinstance(graph.name, str):
         raise GraphError(f"'name' must be a string (got {type(graph.name).__name__})")
     n, k = len(graph.labels), len(graph.writer)
-    for field, length in (("labels", n), ("ops", n), ("sources", n), ("dtypes", n), ("tensor_names", k)):
+    columns = dict.fromkeys(("labels", "ops", "sources", "modules", "dtypes"), n) | {"tensor_names": k, "types": k}
+    for field, length in columns.items():
         column = getattr(graph, field)
         if not isinstance(column, tuple) or not all(isinstance(text, str) for text in column):
             raise GraphError(f"'{field}' must be a tuple of strings")

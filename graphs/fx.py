@@ -21,6 +21,8 @@ from graphs.fx_trace import steps_of, trace
 from graphs.graph import Graph
 
 Program = TypeVar("Program", fx.GraphModule, ExportedProgram)
+RECORDER = "topoformer/pytorch/step_capture.py"  # calls the user's model, and is not it
+SELF = re.compile(r"^L\['self'\]\.?")  # how Dynamo begins a path
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -71,6 +73,8 @@ def from_fx(
         moved=[step.moved for step in steps],
         dtypes=[step.dtype for step in steps],
         tensor_names=[storage.name for storage in storages],
+        types=[storage.type for storage in storages],
+        modules=[_module(step.node) for step in steps],
         sources=[_source(step.node) for step in steps],
     )
 
@@ -172,8 +176,15 @@ def _program_name(module: fx.GraphModule) -> str:
     return "program" if name in ("GraphModule", "GraphModuleImpl") else name
 
 
+def _module(node: fx.Node) -> str:
+    """The innermost module of the user's program that the call, or the one whose gradient it is, was made in."""
+    stack = node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack") or {}
+    path = next((str(path) for path, *_ in reversed(stack.values())), "")
+    return SELF.sub("", path)
+
+
 def _source(node: fx.Node) -> str:
     """The innermost line of the user's own code in the node's stack trace, as "model.py:12"."""
     frames = FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if "/torch/" not in frame[0]] or frames
+    own = [frame for frame in frames if "/torch/" not in frame[0] and not frame[0].endswith(RECORDER)] or frames
     return f"{own[-1][0]}:{own[-1][1]}" if own else ""

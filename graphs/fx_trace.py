@@ -56,6 +56,7 @@ class Storage:
     kind: Kind
     writer: int
     name: str
+    type: str  # of the first value that looks at it, "float32[8, 64]"
 
 
 @dataclass
@@ -162,11 +163,12 @@ class _Tracer:
         kind = Kind.WEIGHT if weight else Kind.DONATED if node.name in self.donated else Kind.INPUT
         if kind == Kind.DONATED and not node.users:  # generated code never lets go of an argument it does not use
             kind = Kind.INPUT
-        for key, size in storages(self.env[node]):
+        for value in tensors(self.env[node]):
+            key = storage_key(value)
             known = self.tensor_of.get(key)
             if known is None:
                 name = str(node.target) if weight else node.name
-                self.tensor_of[key] = self._add(Storage(size, kind, -1, name))
+                self.tensor_of[key] = self._add(Storage(_bytes(value), kind, -1, name, type_text(value)))
             elif self.result.storages[known].kind == Kind.DONATED:
                 self.result.storages[known].kind = kind  # one view that stays keeps all of it
 
@@ -192,9 +194,10 @@ class _Tracer:
             refuse_unseen(tensor, f"{_title(node)}: its result")
         if step.changes and [storage_key(tensor) for tensor in before] != keys:
             raise UnsupportedOp(f"{_title(node)} gives its argument other memory")
-        for key, size in storages(self.env[node]):
+        for value in tensors(self.env[node]):
+            key, size = storage_key(value), _bytes(value)
             if key not in self.tensor_of:
-                self.tensor_of[key] = self._add(Storage(size, Kind.TEMPORARY, index, node.name))
+                self.tensor_of[key] = self._add(Storage(size, Kind.TEMPORARY, index, node.name, type_text(value)))
                 step.writes.append(self.tensor_of[key])
             elif size != self.result.storages[self.tensor_of[key]].bytes:
                 raise UnsupportedOp(f"{_title(node)} changes the size of its argument's memory")
@@ -301,4 +304,14 @@ def tensors(value: Any) -> Iterator[torch.Tensor]:
 def storages(value: Any) -> Iterator[tuple[int, int]]:
     """(key, bytes) of the storages of the tensors in ``value``."""
     for tensor in tensors(value):
-        yield storage_key(tensor), tensor.untyped_storage().nbytes()
+        yield storage_key(tensor), _bytes(tensor)
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    count: int = tensor.untyped_storage().nbytes()
+    return count
+
+
+def type_text(tensor: torch.Tensor) -> str:
+    """What ``tensor`` holds, as "float32[8, 64]"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')}{[int(size) for size in tensor.shape]}"

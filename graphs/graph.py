@@ -56,6 +56,8 @@ class Graph:
     moved: Int64Array  # int64[n] bytes that the node's kernels read and write; -1 = all that it reads and writes
     dtypes: tuple[str, ...]  # n types of number that the node computes in, "float32", "" where unknown
     tensor_names: tuple[str, ...]  # k names for people, "" where there is none
+    types: tuple[str, ...]  # k types and shapes for people, "float32[8, 64]", "" where unknown
+    modules: tuple[str, ...]  # n modules of the user's program, "layers.0.attention", "" where unknown
     sources: tuple[str, ...]  # n places in the user's code, "model.py:12", "" where unknown
 
     @classmethod
@@ -76,6 +78,8 @@ class Graph:
         moved: npt.ArrayLike | None = None,
         dtypes: Iterable[str] | None = None,
         tensor_names: Iterable[str] | None = None,
+        types: Iterable[str] | None = None,
+        modules: Iterable[str] | None = None,
         sources: Iterable[str] | None = None,
     ) -> "Graph":
         """Make a graph from what is known, the rest at its default.
@@ -111,6 +115,8 @@ class Graph:
             moved=_validate.integers("moved", np.full(n, -1, np.int64) if moved is None else moved, np.int64),
             dtypes=("",) * n if dtypes is None else tuple(dtypes),
             tensor_names=("",) * k if tensor_names is None else tuple(tensor_names),
+            types=("",) * k if types is None else tuple(types),
+            modules=("",) * n if modules is None else tuple(modules),
             sources=("",) * n if sources is None else tuple(sources),
         )
 
@@ -178,7 +184,7 @@ class Graph:
     def fingerprint(self) -> str:
         """sha256 (hex) of everything that decides an order and its way back: two captures of one program agree.
 
-        The graph's name, the tensors' names and the places in the source are left out.
+        What is for people only is left out: names of the graph and the tensors, types, modules, places in the source.
         """
         digest = hashlib.sha256(b"topoformer.graph 1")
         for text in (*self.labels, *self.ops):

@@ -2,8 +2,8 @@
 
 ``{"format": "topoformer.graph", "version": 1, "name": ..., "nodes": [...], "tensors": [...]}``; a node has ``name``,
 ``op``, ``reads``, ``writes`` and may have ``after``, ``scratch_bytes``, ``flops``, ``seconds``, ``moved_bytes``,
-``dtype``, ``source``; a tensor
-has ``bytes`` and may have ``kind`` and ``name``. Nodes stand in program order.
+``dtype``, ``module``, ``source``; a tensor has ``bytes`` and may have ``kind``, ``name`` and ``value_type``. Nodes
+stand in program order.
 """
 
 import gzip

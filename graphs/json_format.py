@@ -13,9 +13,10 @@ from graphs.graph import Graph, Kind
 
 FORMAT, VERSION = "topoformer.graph", 1
 NODE_KEYS = (
-    "name", "op", "reads", "writes", "after", "scratch_bytes", "flops", "seconds", "moved_bytes", "dtype", "source"
+    "name", "op", "reads", "writes", "after", "scratch_bytes", "flops", "seconds", "moved_bytes", "dtype", "module",
+    "source",
 )  # fmt: skip
-TENSOR_KEYS = ("bytes", "kind", "name")
+TENSOR_KEYS = ("bytes", "kind", "name", "value_type")
 KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 INT64_MAX = (1 << 63) - 1
 
@@ -34,14 +35,17 @@ def graph_to_json(graph: Graph) -> dict[str, Any]:
             "flops": float(graph.flops[i]),
             "seconds": float(graph.seconds[i]),
             "dtype": graph.dtypes[i],
+            "module": graph.modules[i],
             "source": graph.sources[i],
         }
         node = {"name": label, "op": graph.ops[i], "reads": reads[i], "writes": writes[i]}
         node |= {key: value for key, value in optional.items() if value}
         nodes.append(node | ({"moved_bytes": int(graph.moved[i])} if graph.moved[i] >= 0 else {}))
     tensors = []
-    for size, kind, name in zip(graph.size.tolist(), graph.kind.tolist(), graph.tensor_names, strict=True):
-        tensors.append({"bytes": size, "kind": Kind(kind).name.lower()} | ({"name": name} if name else {}))
+    columns = (graph.size.tolist(), graph.kind.tolist(), graph.tensor_names, graph.types)
+    for size, kind, name, type_ in zip(*columns, strict=True):
+        known = {key: text for key, text in (("name", name), ("value_type", type_)) if text}
+        tensors.append({"bytes": size, "kind": Kind(kind).name.lower(), **known})
     return {"format": FORMAT, "version": VERSION, "name": graph.name, "nodes": nodes, "tensors": tensors}
 
 
@@ -85,6 +89,8 @@ def graph_from_json(data: Any) -> Graph:
         ],
         dtypes=[_text(node, "dtype", "node", i, "") for i, node in enumerate(nodes)],
         tensor_names=[_text(tensor, "name", "tensor", i, "") for i, tensor in enumerate(tensors)],
+        types=[_text(tensor, "value_type", "tensor", i, "") for i, tensor in enumerate(tensors)],
+        modules=[_text(node, "module", "node", i, "") for i, node in enumerate(nodes)],
         sources=[_text(node, "source", "node", i, "") for i, node in enumerate(nodes)],
     )
 

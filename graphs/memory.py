@@ -26,6 +26,8 @@ class LiveTensor(NamedTuple):
     writer: str  # label of the node that wrote it, "" for a donated tensor
     op: str
     source: str  # "model.py:12" where the trace has it
+    type: str = ""  # "float32[8, 64]" where it is known
+    module: str = ""  # of the node that wrote it, "layers.0.attention" where it is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +73,11 @@ class MemoryProfile:
 
 def _live_tensor(graph: Graph, tensor: int) -> LiveTensor:
     writer = int(graph.writer[tensor])
-    label, op, source = (
-        (graph.labels[writer], graph.ops[writer], graph.sources[writer]) if writer >= 0 else ("", "", "")
-    )
+    columns = (graph.labels, graph.ops, graph.sources, graph.modules)
+    label, op, source, module = (column[writer] for column in columns) if writer >= 0 else ("",) * 4
     name = graph.tensor_names[tensor] or label or f"tensor {tensor}"
-    return LiveTensor(tensor, name, int(graph.size[tensor]), Kind(graph.kind[tensor]).name.lower(), label, op, source)
+    size, kind = int(graph.size[tensor]), Kind(graph.kind[tensor]).name.lower()
+    return LiveTensor(tensor, name, size, kind, label, op, source, graph.types[tensor], module)
 
 
 def simulate(graph: Graph, order: npt.ArrayLike | None = None) -> MemoryProfile:

@@ -34,8 +34,8 @@ def from_networkx(digraph: "nx.DiGraph[Any]", *, size: str = "bytes", name: str 
     Either ``digraph`` came from :func:`to_networkx`, or it is a plain weighted one: each node allocates one tensor of
     as many bytes as its attribute ``size`` says, read by its successors. A node's attribute ``kind`` may be
     ``"output"`` (kept to the end); without it the tensor is freed after its last reader. ``op``, ``scratch_bytes``,
-    ``flops``, ``seconds``, ``moved_bytes``, ``dtype`` are taken over; an edge with ``bytes=0`` orders without holding
-    memory.
+    ``flops``, ``seconds``, ``moved_bytes``, ``dtype``, ``module`` are taken over; an edge with ``bytes=0`` orders
+    without holding memory.
     The program order is the order in which nodes were added where that is legal, else ``networkx.topological_sort``.
 
     Raises:

@@ -42,6 +42,8 @@ def random_graph(seed, max_nodes=9):
         dtypes=[rng.choice(("", "float32", "bfloat16")) for _ in range(n)],
         tensor_names=[rng.choice(("", "x", "über")) for _ in kind],
         sources=[rng.choice(("", "model.py:12")) for _ in range(n)],
+        types=[rng.choice(("", "float32[8, 64]")) for _ in kind],
+        modules=[rng.choice(("", "layers.0")) for _ in range(n)],
     )
 
 

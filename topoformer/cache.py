@@ -23,7 +23,7 @@ from topoformer.cache_folder import CacheFolder, user_folder
 from topoformer.outcome import Outcome, Phase
 from topoformer.witness_json import witness_from_json, witness_to_json
 
-FORMAT = 1  # of the entries, and of the search: raised where old answers are not to be found any more
+FORMAT = 2  # of the entries, and of the search: raised where old answers are not to be found any more
 LIMIT_BYTES = 64 << 20
 
 

@@ -1,5 +1,6 @@
-"""What a method may say beside its order: a bound it has proven, and what each of its phases contributed."""
+"""What a method may say beside its order: a bound it has proven, what each of its phases contributed, how far it is."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from graphs import Order
@@ -14,6 +15,19 @@ class Phase(NamedTuple):
     seconds: float  # that it took
     peak_bytes: int
     bound_bytes: int
+
+
+class Standing(NamedTuple):
+    """How far a search is: told whenever a phase begins, and when the best order or the bound changes."""
+
+    phase: str  # that has begun
+    value: float  # of what is minimised, for the best order so far: bytes, seconds or parts of the program's
+    peak_bytes: int  # of that order
+    bound_bytes: int  # no order has a lower peak
+    seconds_left: float
+
+
+Progress = Callable[[Standing], None]
 
 
 class Outcome(NamedTuple):

@@ -3,26 +3,21 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from graphs import Graph, MemoryProfile, Order, check_order, peak_bytes, program_order, simulate
+from graphs import Graph, Order, check_order, peak_bytes, program_order
 from graphs.bound import cut_bound, footprint_bound
-from graphs.cost import ARENA_EFFORT, Cost, Objective, objective_bound, objective_named
-from graphs.cuts import CutNetwork, Witness
+from graphs.cost import Objective, objective_named
+from graphs.cuts import CutNetwork
 from graphs.device import Device, device_named
 from graphs.errors import unknown_name
-from graphs.implied import Refutation
 from topoformer.cache import Answer, Question, ScheduleCache, better
 from topoformer.memory_limit import MemoryLimitError, hold_to, limit_in_bytes
-from topoformer.outcome import Outcome, Phase
+from topoformer.outcome import Outcome, Progress
+from topoformer.result import Schedule
 from topoformer.schedulers.stopper import is_interrupt
-
-if TYPE_CHECKING:
-    from graphs.arena import ArenaPlan
 
 __all__ = ["SCHEDULERS", "MemoryLimitError", "Schedule", "Scheduler", "schedule", "scheduler_named", "summary"]
 
@@ -84,116 +79,6 @@ USES: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Schedule:
-    """A checked order of ``graph`` with its cost and a certified bound; only :func:`schedule` makes one."""
-
-    graph: Graph
-    order: Order  # int32[n]
-    cost: Cost
-    program_cost: Cost  # of the order in which the graph was given
-    method_cost: Cost  # of the order that the method found: higher than `cost` where the program's own was kept
-    bound_bytes: int  # certified: no legal order has a lower peak
-    # its proof, where it is a minimum cut or follows from such; graphs.bound.check_bound goes through it
-    witness: Witness | Refutation | None
-    objective: Objective  # what was minimised
-    method: str
-    seed: int
-    search_seconds: float  # that the search took, whenever that was
-    phases: tuple[Phase, ...] = ()  # what each phase of the search contributed
-    interrupted: bool = False  # by the user, before the search was over
-    narrowed: str = ""  # by how much precedences narrowed the search, in words
-    cached: bool = False  # whether it was searched before, and found again on disk
-
-    @property
-    def proven_optimal(self) -> bool:
-        """Whether no order can have a lower peak."""
-        return self.cost.peak_bytes == self.bound_bytes
-
-    @property
-    def ratio(self) -> float:
-        """Peak over the program's own peak; 1 where both are 0."""
-        before = self.program_cost.peak_bytes
-        return self.cost.peak_bytes / before if before else 1.0
-
-    @property
-    def gap(self) -> float:
-        """By which part of the bound the peak could at most be too high; 0 where it is proven optimal."""
-        above = self.cost.peak_bytes - self.bound_bytes
-        return above / self.bound_bytes if above and self.bound_bytes else math.inf if above else 0.0
-
-    @property
-    def value_ratio(self) -> float:
-        """What was minimised, over the program's own; 1 where both are 0."""
-        value, before = self.objective.value(self.cost), self.objective.value(self.program_cost)
-        return value / before if before else 1.0
-
-    @cached_property
-    def value_bound(self) -> float | None:
-        """What was minimised can be no lower for any order; None for sums and measures of the caller's."""
-        return objective_bound(self.objective, self.graph, self.bound_bytes)
-
-    @cached_property
-    def arena(self) -> "ArenaPlan":
-        """Offsets of all tensors in one arena, multiples of 64; where arenas were compared, those of the comparison.
-
-        They are searched for a second at most otherwise.
-        """
-        from graphs.arena import plan
-
-        return plan(self.graph, self.order, **(ARENA_EFFORT if "arena" in self.objective.weights else {}))
-
-    @cached_property
-    def profile(self) -> MemoryProfile:
-        """Live bytes of every step, and what is alive at the peak."""
-        return simulate(self.graph, self.order)
-
-    def to_json(self) -> dict[str, Any]:
-        """The dictionary of schedule JSON, version 1."""
-        return {
-            "format": "topoformer.schedule",
-            "version": 1,
-            "graph": self.graph.name,
-            "graph_sha256": self.graph.fingerprint,
-            "method": self.method,
-            "seed": self.seed,
-            "order": self.order.tolist(),
-            "program_peak_bytes": self.program_cost.peak_bytes,
-            "peak_bytes": self.cost.peak_bytes,
-            "bound_bytes": self.bound_bytes,
-            "proven_optimal": self.proven_optimal,
-            "resident_bytes": self.cost.resident_bytes,
-            "search_seconds": self.search_seconds,
-            **self._costs_to_json(),
-        }
-
-    def _costs_to_json(self) -> dict[str, Any]:
-        """What is known beside memory, of the program and of the schedule."""
-        device = self.objective.device
-        known: dict[str, Any] = {}
-        if not self.objective.is_memory:
-            known = {"objective": self.objective.name, "value_bound": self.value_bound}
-        known |= {} if device is None else {"device": device.to_json()}
-        for name in ("latency_seconds", "traffic_bytes", "arena_bytes", "concurrent_peak_bytes"):
-            if (value := getattr(self.cost, name)) is not None:
-                known |= {name: value, f"program_{name}": getattr(self.program_cost, name)}
-        if "arena" in self.__dict__:  # it has been planned
-            known["arena_bytes"] = self.arena.arena_bytes
-        return known
-
-    def __repr__(self) -> str:
-        if not self.objective.is_memory:
-            value = (
-                f"{self.objective.name} {self.objective.value(self.cost):.6g}, {self.value_ratio:.3f} of the program's"
-            )
-            return f"<Schedule of {self.graph.name!r} by {self.method}: {value}, peak {self.cost.peak_bytes:,} bytes>"
-        proof = "optimal" if self.proven_optimal else f"at most {self.gap:.1%} above the optimum"
-        return (
-            f"<Schedule of {self.graph.name!r} by {self.method}: peak {self.cost.peak_bytes:,} bytes, "
-            f"{self.ratio:.3f} of the program's, {proof}>"
-        )
-
-
 def schedule(
     graph: Graph,
     method: str | Scheduler = "auto",
@@ -205,6 +90,7 @@ def schedule(
     steps: int | None = None,
     memory_limit: int | str | None = None,
     cache: ScheduleCache | None = None,
+    progress: Progress | None = None,
 ) -> Schedule:
     """Find an order of ``graph`` that costs less than the program's own, and check it.
 
@@ -224,6 +110,7 @@ def schedule(
         cache: where to look before searching, and to keep what was found: an answer that is proven optimal, or was
             searched for at least as many seconds, is not searched for again. Other methods than those in
             :data:`SCHEDULERS` and other objectives than "memory" are not kept, nor what was interrupted.
+        progress: is told a :class:`~topoformer.outcome.Standing` with each phase, better order and higher bound.
 
     Raises:
         TypeError, ValueError: an argument is out of range or a name is unknown.
@@ -232,8 +119,7 @@ def schedule(
             of the two it is, and what is alive at the peak of the best order found.
     """
     _check_numbers(seconds, seed, steps)
-    if not isinstance(cache, ScheduleCache | None):
-        raise TypeError(f"'cache' must be a topoformer.cache.ScheduleCache (got {type(cache).__name__})")
+    _check_types(objective, device, cache)
     limit = limit_in_bytes(memory_limit)
     scheduler = scheduler_named(method) if isinstance(method, str) else method
     goal = _goal(graph, objective, device, limit)
@@ -243,7 +129,7 @@ def schedule(
         known = cache.schedule(graph, question)
     cached = known is not None and known.serves(seconds)
     if known is None or not cached:
-        answer = better(_searched(graph, scheduler, goal, seconds, seed, steps), known)
+        answer = better(_searched(graph, scheduler, goal, seconds, seed, steps, progress), known)
         if cache is not None and question is not None and not answer.outcome.interrupted:
             cache.keep_schedule(graph, question, answer)
     else:
@@ -259,13 +145,14 @@ def _goal(graph: Graph, objective: str | Objective, device: str | Device | None,
     """What is minimised, for ``graph``; the peak of one stream is minimised whatever the limit."""
     if device is not None and not isinstance(objective, str):
         raise ValueError("'device' goes with the name of an objective; an Objective has its own")
-    _check_types(objective, device)
     executing = device_named(device) if isinstance(device, str) else device
     goal = objective_named(objective, executing) if isinstance(objective, str) else objective
     return goal.fitted(graph, None if limit is None else max(0, min(limit, MOST_BYTES) - graph.resident_bytes))
 
 
-def _check_types(objective: object, device: object) -> None:
+def _check_types(objective: object, device: object, cache: object) -> None:
+    if not isinstance(cache, ScheduleCache | None):
+        raise TypeError(f"'cache' must be a topoformer.cache.ScheduleCache (got {type(cache).__name__})")
     if not isinstance(objective, str | Objective):
         raise TypeError(f"'objective' must be a name or an Objective (got {type(objective).__name__})")
     if not isinstance(device, str | Device | None):
@@ -282,13 +169,21 @@ def _check_numbers(seconds: float, seed: int, steps: int | None) -> None:
 
 
 def _searched(
-    graph: Graph, scheduler: Scheduler, goal: Objective, seconds: float, seed: int, steps: int | None
+    graph: Graph,
+    scheduler: Scheduler,
+    goal: Objective,
+    seconds: float,
+    seed: int,
+    steps: int | None,
+    progress: Progress | None,
 ) -> Answer:
     """What ``scheduler`` finds, its order checked."""
     began = time.perf_counter()
-    cap = {"steps": steps} if steps is not None and "steps" in signature(scheduler).parameters else {}
+    taken = signature(scheduler).parameters
+    more = {key: value for key, value in (("steps", steps), ("progress", progress)) if value is not None}
+    more = {key: value for key, value in more.items() if key in taken}
     try:
-        outcome = _outcome(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed, **cap), seconds)
+        outcome = _outcome(graph, scheduler(graph, goal, seconds=float(seconds), seed=seed, **more), seconds)
     except SystemError as error:
         if is_interrupt(error):
             raise KeyboardInterrupt from error

@@ -138,7 +138,14 @@ def test_what_matters_changes_the_fingerprint(change):
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "other"}, {"tensor_names": ["x", "", "", ""]}, {"sources": ["m.py:1", "", ""]}, {"flops": [-0.0, 0, 0]}],
+    [
+        {"name": "other"},
+        {"tensor_names": ["x", "", "", ""]},
+        {"types": ["f[2]", "", "", ""]},
+        {"modules": ["a.b", "", ""]},
+        {"sources": ["m.py:1", "", ""]},
+        {"flops": [-0.0, 0, 0]},
+    ],
 )
 def test_what_is_for_people_only_does_not_change_the_fingerprint(change):
     assert graph(**change).fingerprint == graph().fingerprint

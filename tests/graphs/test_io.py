@@ -65,7 +65,7 @@ def refused(path):
 
 
 def same(one, other):
-    people = ("name", "tensor_names", "sources")
+    people = ("name", "tensor_names", "types", "modules", "sources")
     return one.fingerprint == other.fingerprint and all(getattr(one, f) == getattr(other, f) for f in people)
 
 

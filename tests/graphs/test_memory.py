@@ -148,10 +148,11 @@ def test_alive_tells_people_what_and_where():
     g = graph(
         [[0], [1]], [-1, 0, 1], [5, 10, 4], kind=[Kind.DONATED, Kind.TEMPORARY, Kind.OUTPUT], ops=["conv", "relu"],
         tensor_names=["", "hidden", ""], sources=["model.py:3", "model.py:4"],
+        types=["int8[5]", "", ""], modules=["stem.conv", ""],
     )  # fmt: skip
     assert [tuple(entry) for entry in simulate(g).alive(0)] == [
-        (1, "hidden", 10, "temporary", "n0", "conv", "model.py:3"),
-        (0, "tensor 0", 5, "donated", "", "", ""),
+        (1, "hidden", 10, "temporary", "n0", "conv", "model.py:3", "", "stem.conv"),
+        (0, "tensor 0", 5, "donated", "", "", "", "int8[5]", ""),
     ]
     assert simulate(g).alive() == simulate(g).alive(0)
     assert simulate(g).alive(-1) == simulate(g).alive(1)

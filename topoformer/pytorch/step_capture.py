@@ -22,6 +22,7 @@ from torch.utils._pytree import TreeSpec, tree_unflatten
 from graphs.errors import UnsupportedOp
 from graphs.fx_inputs import refuse_unseen
 from graphs.fx_operators import draws_random
+from topoformer.pytorch.step_modules import ModuleMarks
 from topoformer.pytorch.tidy import placeholders, tidy
 
 LOG = logging.getLogger("topoformer")
@@ -37,6 +38,7 @@ class Gradients:
     gradients: list[fx.Node | None]  # None: the loss does not depend on it
     parameters: list[fx.Node]
     values: list[torch.Tensor] = field(default_factory=list)  # fake parameters
+    owners: list[str] = field(default_factory=list)  # paths of the modules that have the parameters
 
 
 class Objective(nn.Module):
@@ -102,13 +104,13 @@ def capture_gradients(
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     given = [*trained.values(), *rest.values(), *(x for x in leaves if isinstance(x, torch.Tensor))]
-    for name, tensor in (*trained.items(), *rest.items()):
-        refuse_unseen(tensor, f"'{name.removeprefix('model.')}'")
+    _refuse_unseen({**trained, **rest})
     fakes = [mode.from_tensor(tensor.detach()) for tensor in given]
     if scaled:
         with mode:
             fakes.append(torch.empty((), device=fakes[0].device if fakes else None))
     t, r = len(trained), len(rest)
+    marks = ModuleMarks(objective.model)
 
     def program(*values: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         parameters = [value.detach().requires_grad_() for value in values[:t]]
@@ -117,10 +119,12 @@ def capture_gradients(
         members = {**dict(zip(trained, parameters, strict=True)), **dict(zip(rest, values[t : t + r], strict=True))}
         with torch.enable_grad():
             # The tracer turns the cache of casts off: then a weight that is used twice would be cast twice.
-            with torch.autocast(*autocast, cache_enabled=True) if autocast else nullcontext():
+            casts = torch.autocast(*autocast, cache_enabled=True) if autocast else nullcontext()
+            with casts, marks.forward():
                 loss, replaced = _run(objective, members, batch)
             goal = loss * values[-1] if scaled else loss
             goal = goal / divisor if divisor > 1 else goal
+            marks.watch_backward(goal)
             found = torch.autograd.grad(goal.reshape(()), parameters, allow_unused=True)
         for old, new in replaced:
             old.copy_(new.detach())
@@ -129,9 +133,15 @@ def capture_gradients(
     what = type(objective.model).__name__
     with _refusals(what), _no_frozen_state(objective) as seeded, torch.autograd.set_multithreading_enabled(False):
         module = make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True, record_stack_traces=True)(*fakes)
+    marks.apply(module.graph)
     tidy(module.graph)
     _refuse_replayed_randomness(module.graph, seeded, what)
     return _as_gradients(module, mode, trained, rest)
+
+
+def _refuse_unseen(members: Mapping[str, torch.Tensor]) -> None:
+    for name, tensor in members.items():
+        refuse_unseen(tensor, f"'{name.removeprefix('model.')}'")
 
 
 def _run(objective: Objective, members: dict[str, torch.Tensor], batch: Any) -> tuple[Any, list[tuple[Any, Any]]]:
@@ -168,7 +178,8 @@ def _as_gradients(
     for name, gradient in zip(trained, gradients, strict=True):
         if gradient is not None and gradient.meta["val"].layout != torch.strided:
             raise UnsupportedOp(f"the gradient of '{name.removeprefix('model.')}' is sparse")
-    return Gradients(module, mode, loss, list(gradients), parameters, [node.meta["val"] for node in parameters])
+    owners = [name.removeprefix("model.").rpartition(".")[0] for name in trained]
+    return Gradients(module, mode, loss, list(gradients), parameters, [node.meta["val"] for node in parameters], owners)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import fx
 from graphs.fx_inputs import storage_key
 from topoformer.pytorch.optimizers import Group, Operands, Rule, State
 from topoformer.pytorch.step_capture import Gradients
+from topoformer.pytorch.step_modules import note_module
 from topoformer.pytorch.tidy import placeholders
 
 aten = torch.ops.aten
@@ -54,10 +55,14 @@ class StepGraph:
         self.outputs: list[fx.Node] = [given.loss]
         self.last = list(placeholders(self.graph))[-1]
         self.numbers: dict[tuple[int, str], fx.Node] = {}
+        self.owner = ""  # path of the module whose parameter the calls are about
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """Append one call."""
-        return self.graph.call_function(target, args, kwargs)
+        node = self.graph.call_function(target, args, kwargs)
+        if self.owner:
+            note_module(node, self.owner)
+        return node
 
     def accumulate(self, *, to_keep: bool) -> None:
         """Add the gradients to those of earlier batches, which are given away unless they are ``to_keep``."""
@@ -111,7 +116,9 @@ class StepGraph:
             number = partial(self.number, member.cohort)
             complex_ = self.given.values[i].is_complex()
             on = Operands(self.given.parameters[i], gradient, self.owned[i], tensors, number, complex_)
+            self.owner = self.given.owners[i]
             rule.emit(self.call, member.group, on)
+        self.owner = ""
 
     def finish(self, *, with_gradients: bool = False) -> fx.GraphModule:
         """The graph with its output: the loss, the norm if there is one, the gradients if they are wanted."""

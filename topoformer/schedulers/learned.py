@@ -10,7 +10,7 @@ from graphs.cost import Objective
 from topoformer import net
 from topoformer.net import windows
 from topoformer.net.decode import MANY, Best, best_of, floor_of, greedy, instance
-from topoformer.outcome import Outcome
+from topoformer.outcome import Outcome, Progress
 from topoformer.schedulers.guide import FIRST, Guide, Samples
 from topoformer.schedulers.portfolio import NARROW, WIDER, Part, run, take_turns, usual_parts
 from topoformer.schedulers.search import Search
@@ -28,10 +28,21 @@ def topoformer(graph: Graph, objective: Objective, *, seconds: float, seed: int)
     return _by_stretches(windows.base_profile(graph), Stopper(float("inf")), samples=1, seed=0)
 
 
-def sample(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+def sample(
+    graph: Graph,
+    objective: Objective,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """Orders drawn by the trained network while they get better, then what auto does, in turns."""
     return run(
-        Search(graph, objective, seconds, seed, steps), Search.policies, _unguided, partial(_guided, beams=False)
+        Search(graph, objective, seconds, seed, steps, progress),
+        Search.policies,
+        _unguided,
+        partial(_guided, beams=False),
     )
 
 
@@ -52,9 +63,22 @@ def _unguided(search: Search) -> None:
         search.cuts(CUT_SHARE)
 
 
-def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+def beam(
+    graph: Graph,
+    objective: Objective,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """What auto does, in turns with beams over moves that the trained network finds likely."""
-    return run(Search(graph, objective, seconds, seed, steps), Search.policies, _unguided, partial(_guided, beams=True))
+    return run(
+        Search(graph, objective, seconds, seed, steps, progress),
+        Search.policies,
+        _unguided,
+        partial(_guided, beams=True),
+    )
 
 
 def _guided(search: Search, *, beams: bool) -> None:

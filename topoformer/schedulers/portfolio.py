@@ -1,13 +1,14 @@
 """Methods that search, each a sequence of phases under one deadline, ended by the first proof."""
 
 import math
+import time
 from collections.abc import Callable
 from typing import Protocol
 
-from graphs import Graph, Order
+from graphs import Graph, Order, peak_bytes
 from graphs.cost import Objective, objective_bound
 from graphs.implied import MOST, total_bytes
-from topoformer.outcome import Outcome
+from topoformer.outcome import Outcome, Progress, Standing
 from topoformer.schedulers.local_search import Windows
 from topoformer.schedulers.search import Search
 from topoformer.schedulers.squeeze import Squeeze
@@ -19,40 +20,88 @@ AUTO_SHARE = 0.3  # of the time of "bo", for the order that it starts from
 LARGEST = 20_000  # nodes: what a budget implies takes memory by the square of them
 
 
-def auto(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+def auto(
+    graph: Graph,
+    objective: Objective,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """All of these in turn, cheapest first, until one proves the order optimal or time is over."""
     if not objective.is_memory:
-        return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps, memory_first=auto)
-    search = Search(graph, objective, seconds, seed, steps)
+        return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps, progress=progress, memory_first=auto)
+    search = Search(graph, objective, seconds, seed, steps, progress)
     return run(search, Search.policies, Search.cuts, _narrow_beam, _squeeze_and_windows)
 
 
-def exact(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+def exact(
+    graph: Graph,
+    objective: Objective,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """Budgets between bound and best, each refuted or searched, until the optimum is proven."""
-    return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _squeeze)
+    return run(Search(graph, objective, seconds, seed, steps, progress), Search.policies, Search.cuts, _squeeze)
 
 
-def beam(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+def beam(
+    graph: Graph,
+    objective: Objective,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """Beams over the whole graph from both ends, wider and wider, and minimum cuts for the bound."""
-    return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _beams)
+    return run(Search(graph, objective, seconds, seed, steps, progress), Search.policies, Search.cuts, _beams)
 
 
-def local_search(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+def local_search(
+    graph: Graph,
+    objective: Objective,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """Stretches around the peak, found again by beams; annealing where not only memory counts."""
     if not objective.is_memory:
-        return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps)
-    return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts, _windows)
+        return tradeoff(graph, objective, seconds=seconds, seed=seed, steps=steps, progress=progress)
+    return run(Search(graph, objective, seconds, seed, steps, progress), Search.policies, Search.cuts, _windows)
 
 
-def cuts(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+def cuts(
+    graph: Graph,
+    objective: Objective,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """The best list policy, bounded by minimum cuts: a proof in milliseconds where none is better."""
-    return run(Search(graph, objective, seconds, seed, steps), Search.policies, Search.cuts)
+    return run(Search(graph, objective, seconds, seed, steps, progress), Search.policies, Search.cuts)
 
 
-def bo(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: int | None = None) -> Outcome:
+def bo(
+    graph: Graph,
+    objective: Objective,
+    *,
+    seconds: float,
+    seed: int,
+    steps: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """Bayesian optimisation of few evaluations, from what auto finds: for costs that are dear."""
-    share = AUTO_SHARE * seconds
-    first = auto(graph, objective, seconds=share, seed=seed, steps=steps)
+    share, deadline = AUTO_SHARE * seconds, time.monotonic() + seconds
+    first = auto(graph, objective, seconds=share, seed=seed, steps=steps, progress=progress)
     floor = objective_bound(objective, graph, first.bound_bytes)
     if first.interrupted or graph.n < 2 or (floor is not None and objective(graph, first.order)[1] <= floor):
         return first
@@ -64,8 +113,14 @@ def bo(graph: Graph, objective: Objective, *, seconds: float, seed: int, steps: 
         over, cost, _ = objective(graph, order)
         return cost if not over else math.inf
 
+    def told(count: int, lowest: float) -> None:
+        if progress is not None:
+            left = max(0.0, deadline - time.monotonic())
+            peak = peak_bytes(graph, first.order)
+            progress(Standing(f"evaluation {count}", lowest, peak, first.bound_bytes, left))
+
     try:
-        found = refine_order(graph, value, starts, seed=seed, seconds=seconds - share)
+        found = refine_order(graph, value, starts, seed=seed, seconds=seconds - share, progress=told)
     except ValueError:  # nothing can be moved, all orders cost the same, or there was no time for one
         return first
     better = objective(graph, found.order) < objective(graph, first.order)

@@ -13,7 +13,7 @@ from graphs.bound import cut_bound, footprint_bound
 from graphs.cost import OBJECTIVES, Objective
 from graphs.cuts import CutNetwork, Witness
 from graphs.implied import Refutation, unit_of
-from topoformer.outcome import Outcome, Phase
+from topoformer.outcome import Outcome, Phase, Progress, Standing
 from topoformer.schedulers import list_scheduling as ls
 from topoformer.schedulers.beam import MEMORY, Found, run_beam, state_bytes, state_cost
 from topoformer.schedulers.dive import Dive
@@ -36,9 +36,18 @@ class Search:
     beam keeps, or the like.
     """
 
-    def __init__(self, graph: Graph, objective: Objective, seconds: float, seed: int, steps: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        objective: Objective,
+        seconds: float,
+        seed: int,
+        steps: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self.graph, self.objective, self.seconds, self.seed, self.steps = graph, objective, seconds, seed, steps
         self.phases: list[Phase] = []
+        self._progress, self._doing = progress, ""
         self._compiling = _seconds_of(_compile_costs)  # before the clock starts
         self.stopper = Stopper(time.monotonic() + seconds)
         self.rng = np.random.default_rng(seed)
@@ -77,6 +86,7 @@ class Search:
     def phase(self, name: str) -> Iterator[None]:
         """Record what was known when this ended, and what it took without compiling."""
         began, compiled = time.monotonic(), self._compiling
+        self._tell(name)
         try:
             yield
         finally:
@@ -93,10 +103,20 @@ class Search:
         if kernels in self._compiled:
             return
         self._compiled.add(kernels)
+        doing = self._doing
+        self._tell("compiling")
         took = _seconds_of(kernels)
         self.stopper.deadline += took
         self._compiling += took
+        self._tell(doing)
         self._say_compiling(took)
+
+    def _tell(self, doing: str) -> None:
+        """Say how far the search is, and remember what it is at."""
+        self._doing = doing
+        if self._progress is not None and doing:
+            value = self.peak if self.objective.is_memory else self.objective(self.graph, self.order)[1]
+            self._progress(Standing(doing, value, self.peak, self.bound, self.stopper.left))
 
     def _say_compiling(self, took: float) -> None:
         if took > WORTH_SAYING:
@@ -113,6 +133,7 @@ class Search:
         peak = peak_bytes(self.graph, order)
         if peak < self.peak:
             self.order, self.peak = order, peak
+            self._tell(self._doing)
             return True
         return False
 
@@ -121,6 +142,7 @@ class Search:
         bound = -(-bound // self.unit) * self.unit
         if bound > self.bound:
             self.bound, self.witness = bound, witness
+            self._tell(self._doing)
 
     def policies(self) -> None:
         """Ties keep the earlier one, so that the program's order stays where nothing is gained."""

@@ -12,7 +12,7 @@ from graphs.cost import OBJECTIVES, Objective
 from graphs.cuts import CutNetwork, Witness
 from graphs.implied import Refutation
 from graphs.latency import order_matters
-from topoformer.outcome import Outcome, Phase
+from topoformer.outcome import Outcome, Phase, Progress, Standing
 from topoformer.schedulers import list_scheduling as ls
 from topoformer.schedulers.annealing import PENALTY, Annealing, anneal
 from topoformer.schedulers.search import CHEAP, GROUP, TINY, WORKERS
@@ -30,13 +30,14 @@ def tradeoff(
     seconds: float,
     seed: int,
     steps: int | None,
+    progress: Progress | None = None,
     memory_first: Callable[..., Outcome] | None = None,
 ) -> Outcome:
     """The best order by ``objective`` of policies, of ``memory_first`` where given, and of annealing from these.
 
     A step is one order that is looked at. The bound is one of memory, as everywhere.
     """
-    search = _Tradeoff(graph, objective, seconds, seed, steps)
+    search = _Tradeoff(graph, objective, seconds, seed, steps, progress)
     with search.stopper.kept():
         search.prove(memory_first)
         search.policies()
@@ -52,17 +53,28 @@ def can_gain(graph: Graph, objective: Objective) -> bool:
 
 
 class _Tradeoff:
-    def __init__(self, graph: Graph, objective: Objective, seconds: float, seed: int, steps: int | None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        objective: Objective,
+        seconds: float,
+        seed: int,
+        steps: int | None,
+        progress: Progress | None,
+    ) -> None:
         self.graph, self.objective, self.seconds, self.seed, self.steps = graph, objective, seconds, seed, steps
+        self.progress = progress
         began = time.monotonic()
-        _compile(objective)
-        took = time.monotonic() - began
-        self.stopper = Stopper(time.monotonic() + seconds)
+        self.stopper = Stopper(began + seconds)
         self.bound = footprint_bound(graph)
         self.witness: Witness | Refutation | None = None
         self.phases: list[Phase] = []
         self.found: list[tuple[tuple[float, float, float], Order]] = []  # of different keys, best first
         self.offer(ls.program(graph, objective, seconds=seconds, seed=seed))
+        self._tell("compiling")
+        _compile(objective)
+        took = time.monotonic() - began
+        self.stopper.deadline += took
         if took > 0.5:
             self._phase("compiling", time.monotonic() - took)
 
@@ -78,6 +90,12 @@ class _Tradeoff:
         order = self.found[0][1]
         return Outcome(order, self.bound, self.witness, tuple(self.phases), self.stopper.interrupted)
 
+    def _tell(self, doing: str) -> None:
+        """Say what begins, and how far the search is."""
+        if self.progress is not None:
+            (_, value, held), _ = self.found[0]
+            self.progress(Standing(doing, value, int(held), self.bound, self.stopper.left))
+
     def _phase(self, name: str, began: float) -> None:
         held = int(self.found[0][0][2])  # the last part of a key
         self.phases.append(Phase(name, time.monotonic() - began, held, self.bound))
@@ -85,6 +103,7 @@ class _Tradeoff:
     def prove(self, memory_first: Callable[..., Outcome] | None) -> None:
         """A bound of the memory and, with a search for it, an order that needs little."""
         began = time.monotonic()
+        self._tell("memory")
         if memory_first is None:
             deadline = began + BOUND_SHARE * self.seconds
             network = CutNetwork(self.graph)
@@ -103,6 +122,7 @@ class _Tradeoff:
     def policies(self) -> None:
         """All list policies."""
         began = time.monotonic()
+        self._tell("policies")
         for policy in (*CHEAP[1:], ls.streams):
             if self.stopper.expired:
                 return
@@ -128,6 +148,7 @@ class _Tradeoff:
         for number, (share, heat) in enumerate(ROUNDS):
             if not self.stopper.left:
                 break
+            self._tell("annealing")
             starts = self._starts() if number == 0 else [self.found[0][1]]
             chains = [
                 Annealing(self.graph, self.objective, starts[i % len(starts)], self.seed + 1000 * number + i, heat)
