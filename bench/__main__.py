@@ -2,7 +2,12 @@
 
 import argparse
 import importlib
+import itertools
 import sys
+import time
+from collections.abc import Iterator
+
+from topoformer.cli.progress import moving
 
 SUITES = {
     "speed": "how fast the simulator, the list policies, loading and the command line are",
@@ -33,9 +38,20 @@ def main(argv: list[str] | None = None) -> int:
         suite.options(parser)
     arguments = vars(parser.parse_args(argv))
     del arguments["suite"]
-    for line in suite.table(**arguments):
+    for line in _lines(suite.__name__.removeprefix("bench."), suite.table(**arguments)):
         print(line, flush=True)
     return 0
+
+
+def _lines(name: str, lines: Iterator[str]) -> Iterator[str]:
+    """The table's lines; while one is awaited, a terminal shows how long that has taken."""
+    for number in itertools.count():
+        began = time.monotonic()
+        with moving(lambda: f"{name}: line {number + 1}, for {time.monotonic() - began:.0f} s"):  # noqa: B023
+            line = next(lines, None)
+        if line is None:
+            return
+        yield line
 
 
 if __name__ == "__main__":

@@ -3,19 +3,18 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphs.errors import quoted
 from graphs.units import format_seconds
 from topoformer.cli.options import UsageError
+from topoformer.cli.progress import busy, counting
 
 if TYPE_CHECKING:
     from graphs.device import Device
     from topoformer.pytorch.calibrate import Comparison
-    from topoformer.pytorch.timing import Progress
     from topoformer.sources import Source
 
 DONE, INTERRUPTED = 0, 130  # exit codes
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     keep_freed_memory()
     devices: dict[str, Device] = {}
     for name in device_names():
-        with _progress(f"measuring {name}", options):
+        with busy(f"measuring {name}", options):
             devices[name] = measure_device(name)
     if options.output:
         write_atomic(options.output, (json.dumps([*devices.values()][-1].to_json()) + "\n").encode())
@@ -90,26 +89,13 @@ def _compared(source: "Source", device: "Device", options: argparse.Namespace) -
     from topoformer.sources import stdout_kept_for_results, with_measured_scratch
 
     name = source.graph.name
-    with _progress(f"{name}: timing operators", options) as progress:
+    with counting(f"{name}: timing operators", options) as progress:
         assert source.program is not None  # _program has seen to it
         with stdout_kept_for_results():
             result = compare(source.program, source.graph, device, budget_seconds=options.seconds, progress=progress)
-    with _progress(f"{name}: measuring workspaces of operators", options):
+    with busy(f"{name}: measuring workspaces of operators", options):
         with_measured_scratch(source)
     return result[1]
-
-
-@contextmanager
-def _progress(what: str, options: argparse.Namespace) -> "Iterator[Progress]":
-    """A moving line on stderr, with what is told to the yielded function; nothing where stderr is no terminal."""
-    if options.quiet or not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    with Console(stderr=True).status(Text(what)) as status:
-        yield lambda done, total: status.update(Text(f"{what}, {done} of {total}"))
 
 
 def device_lines(device: "Device") -> list[str]:

@@ -6,13 +6,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphs.errors import quoted, unknown_name
 from topoformer.cli.options import UsageError
+from topoformer.cli.progress import busy, searching
 
 if TYPE_CHECKING:
     from graphs import Graph
@@ -33,7 +33,7 @@ def _schedule(options: argparse.Namespace) -> int:
         from topoformer.cli.front import pareto
 
         return pareto(options)
-    _check_names([options.method])
+    check_names([options.method])
     _check_refining(options)
     goal = objective_of(options)
     check_suffix("--save", options.save, ".pt2")
@@ -49,7 +49,7 @@ def _schedule(options: argparse.Namespace) -> int:
 
         result = refined(source, options)
     else:
-        result = _search(source.graph, options.method, goal, options, options.memory_limit)
+        result = search(source.graph, options.method, goal, options, options.memory_limit)
     if options.arena or result.graph.n <= MOST_PLANNED:
         with busy("placing tensors in an arena", options):
             _ = result.arena
@@ -129,13 +129,13 @@ def _compare(options: argparse.Namespace) -> int:
     names = list(SCHEDULERS)
     if options.methods not in (None, "all"):
         names = [name.strip() for name in options.methods.split(",")]
-    _check_names(names)
+    check_names(names)
     goal = objective_of(options)
     source, _ = load(options)
     results: list[Schedule] = []
     try:
         for name in names:
-            results.append(_search(source.graph, name, goal, options))
+            results.append(search(source.graph, name, goal, options))
     except KeyboardInterrupt:
         if not results:
             raise
@@ -176,7 +176,7 @@ def _methods(_: argparse.Namespace) -> int:
     return DONE
 
 
-def _check_names(methods: Sequence[str]) -> None:
+def check_names(methods: Sequence[str]) -> None:
     from topoformer.scheduling import SCHEDULERS
 
     for name in methods:
@@ -243,12 +243,12 @@ def load(options: argparse.Namespace) -> "tuple[Source, float]":
     return source, time.perf_counter() - began
 
 
-def _search(
+def search(
     graph: "Graph", method: str, goal: "Objective", options: argparse.Namespace, memory_limit: int | None = None
 ) -> "Schedule":
     from topoformer.scheduling import schedule
 
-    with busy(f"{method}: ordering {graph.n} nodes (the first run compiles)", options):
+    with searching(method, goal, options) as progress:
         return schedule(
             graph,
             method,
@@ -257,23 +257,14 @@ def _search(
             objective=goal,
             steps=options.steps,
             memory_limit=memory_limit,
+            progress=progress,
         )
 
 
-@contextmanager
-def busy(what: str, options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
-    """A moving line on stderr while something takes time, whose text the yielded function changes.
+def _check(options: argparse.Namespace) -> int:
+    from topoformer.cli.check import run
 
-    Nothing where stderr is not a terminal.
-    """
-    if options.quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    with Console(stderr=True).status(Text(what)) as status:
-        yield lambda text: status.update(Text(text))
+    return run(options)
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -284,6 +275,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "calibrate": _calibrate,
+    "check": _check,
     "schedule": _schedule,
     "compare": _compare,
     "generate": _generate,

@@ -4,8 +4,9 @@ import argparse
 import gzip
 import json
 
-from topoformer.cli.commands import DONE, busy, check_suffix, check_targets, load, objective_of, prepared
+from topoformer.cli.commands import DONE, check_suffix, check_targets, load, objective_of, prepared
 from topoformer.cli.options import UsageError
+from topoformer.cli.progress import busy
 
 ALONE = {
     "cost": "--cost measured",

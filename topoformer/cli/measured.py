@@ -5,7 +5,7 @@ import math
 import sys
 from typing import TYPE_CHECKING
 
-from topoformer.cli.commands import busy
+from topoformer.cli.progress import busy
 
 if TYPE_CHECKING:
     from topoformer.scheduling import Schedule

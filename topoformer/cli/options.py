@@ -32,6 +32,10 @@ Then --device cpu is this machine, for schedule and compare.""",
 
 'make' returns (module, example_inputs); the inputs are a tuple, a dictionary of keyword arguments or one tensor.
 Ctrl-C during an 'auto' search prints the best order found so far.""",
+    "check": """examples:
+  topoformer check model.py:make --max-peak 512MiB
+  topoformer check model.py:make --baseline peak.json --tolerance 1
+  topoformer check model.py:make --max-peak 512MiB --program-order""",
     "compare": """example:
   topoformer compare graph.json --methods program,lpmf,auto --seconds 5""",
     "generate": """example:
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         ("schedule", _add_schedule, "find an order of SOURCE that needs less memory"),
         ("compare", _add_compare, "run several methods on SOURCE, one table row each"),
         ("generate", _add_generate, "write a synthetic graph of some family"),
+        ("check", _add_check, "exit with 1 where the peak of SOURCE exceeds a limit, or has grown"),
         ("methods", _add_nothing, "say what each method is and when to use it"),
         ("calibrate", _add_calibrate, "measure this machine, and operators of programs, for the latency model"),
         ("train", _add_nothing, "train the network of the learned methods: topoformer train --help"),
@@ -95,13 +100,21 @@ def _version() -> str:
         return "(not installed: run from its source)"
 
 
-def _add_search(parser: argparse.ArgumentParser) -> None:
+def _add_effort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     parser.add_argument("--seconds", type=_seconds, default=10.0, metavar="S", help="time to search (default 10)")
     parser.add_argument(
         "--steps", type=_positive, metavar="N", help="states to look at at most: the same on any machine"
     )
     parser.add_argument("--seed", type=_natural, default=0, metavar="N", help="seed of random choices (default 0)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    talk = parser.add_mutually_exclusive_group()
+    talk.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
+    talk.add_argument("-v", "--verbose", action="store_true", help="a line on stderr for each step of the search")
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    _add_effort(parser)
     parser.add_argument(
         "--objective",
         default="memory",
@@ -115,8 +128,6 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--streams", type=_positive, metavar="K", help="of the device, instead of its own number")
     parser.add_argument("--on-chip", type=_bytes, metavar="SIZE", help="memory on the device's chip, as in 512KiB")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress on stderr")
 
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +170,24 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write a page (.html) or a picture (.svg) of it")
     _add_refine(parser)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_effort(parser)
+    parser.add_argument("--method", default="auto", metavar="NAME", help="see 'topoformer methods' (default auto)")
+    parser.add_argument("--max-peak", type=_bytes, metavar="SIZE", help="most that the peak may be, as in 512MiB")
+    parser.add_argument(
+        "--baseline", type=Path, metavar="FILE", help="a schedule (.json) of before, whose peak must not be exceeded"
+    )
+    parser.add_argument(
+        "--tolerance", type=_percent, default=0.0, metavar="PERCENT", help="what the baseline may be exceeded by"
+    )
+    parser.add_argument(
+        "--program-order",
+        action="store_true",
+        help="the peaks of the programs as written, not those of the best orders",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the schedule, the next baseline")
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -209,6 +238,16 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number of seconds (got {quoted(text, 30)})") from None
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be positive and finite (got {quoted(text, 30)})")
+    return value
+
+
+def _percent(text: str) -> float:
+    try:
+        value = float(text.removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of per cent, not negative (got {quoted(text, 30)})")
     return value
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from topoformer.cli.progress import moving
 from topoformer.net import validate as validation
 from topoformer.net.data import TRAIN_SEEDS, Draw
 from topoformer.net.labels import Label, labels, load_labels, mixed, save_labels
@@ -77,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         made.add_argument(f"--{name}", type=float)
     made.add_argument("--baseline", choices=("mean", "greedy"))
     made.add_argument("--decoder", choices=DECODERS, default="dynamic")
+    made.add_argument("-q", "--quiet", action="store_true", help="no moving line on a terminal")
     made.add_argument("--layers", type=int, default=Size.layers)
     made.add_argument("--width", type=int, default=Size.width)
     return made
@@ -180,8 +182,8 @@ class Run:
     def __call__(self) -> None:
         """Train to the end, an early stop or Ctrl-C; the state is on disk in all three cases."""
         last = time.monotonic()
-        reports = []
-        with asked_to_end() as asked:
+        reports: list[Any] = []
+        with asked_to_end() as asked, moving(self._standing, quiet=self.arguments.quiet or not self.first):
             while (progress := self.trainer.agreed(2.0 if asked else self._progress())) < 1:
                 reports.append(self.trainer.advance(progress))
                 if time.monotonic() - last > self.arguments.validate_every:
@@ -201,6 +203,14 @@ class Run:
             self._say(f"no gain in {self.stale} validations: stopped")
             progress = 1.0
         return min(1.0, progress)
+
+    def _standing(self) -> str:
+        """How far the run is, and about how long it still takes."""
+        elapsed = time.monotonic() - self.began
+        done = min(1.0, max(self.trainer.step / self.recipe.steps, elapsed / (60 * self.arguments.minutes)))
+        left = f", about {elapsed * (1 - done) / done / 60:.0f} min left" if done else ""
+        best = f", best score {self.best:.3f}" if self.best < float("inf") else ""
+        return f"training: step {self.trainer.step}{best}{left}"
 
     def _save(self) -> None:
         if self.first:
