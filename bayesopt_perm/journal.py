@@ -13,7 +13,19 @@ FORMAT, VERSION = "bayesopt_perm.journal", 1
 
 
 class JournalError(ValueError):
-    """A journal is in use, damaged or of another problem; the text names the file."""
+    """A journal is in use, damaged or of another problem; the text names the file.
+
+    Example:
+        >>> import tempfile
+        >>> from bayesopt_perm import BayesOpt, JournalError, PermutationSpace
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     BayesOpt(PermutationSpace(4), journal=f"{folder}/search", seed=0).close()
+        ...     try:
+        ...         BayesOpt(PermutationSpace(4), journal=f"{folder}/search", seed=1)
+        ...     except JournalError as error:
+        ...         print(str(error).removeprefix(folder))
+        /search: belongs to another search: 'seed' is 0, not 1
+    """
 
 
 class Journal:

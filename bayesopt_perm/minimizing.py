@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
+from contextlib import closing
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -43,7 +44,9 @@ def minimize(
     permutation was tried; Ctrl-C ends it too, and what was found by then is the result.
 
     Args:
+        n: number of items.
         precedence: pairs (u, v), item u before item v.
+        batch_size, seed, initial: as for :class:`~bayesopt_perm.optimizer.BayesOpt`, as are further ``options``.
         start: orders to begin with, int64[s, n]; random ones follow until there are ``initial``.
         timeout: seconds an evaluation may take from when it is given to a worker; it then counts as failed, and where
             ``executor`` is a function, workers that all hang are replaced.
@@ -54,23 +57,26 @@ def minimize(
             on who is first.
         journal: a file to resume from, see :class:`~bayesopt_perm.optimizer.BayesOpt`.
         progress: called after every evaluation.
-        options: further arguments of :class:`~bayesopt_perm.optimizer.BayesOpt`.
 
     Raises:
         ValueError: if an argument is out of range, or the initial evaluations (ten or more) all gave the same value.
         BrokenExecutor: if the executor breaks and ``executor`` is not a function that makes another.
+
+    Example:
+        >>> from bayesopt_perm import minimize
+        >>> result = minimize(lambda order: abs(order - [1, 2, 0, 3]).sum(), 4, initial=10, budget=24, target=0)
+        >>> result.order.tolist(), result.value, result.stopped
+        ([1, 2, 0, 3], 0.0, 'target')
     """
     space = _space(n, precedence, budget, initial, start)
     if timeout < math.inf and executor is None:
         raise ValueError("'timeout' needs an executor: an evaluation in this thread cannot be left")
     options |= {"batch_size": batch_size, "initial": initial, "start": start, "journal": journal}
     optimizer = BayesOpt(space, seed=seed, **options)
-    try:
+    with closing(optimizer):
         loop = Evaluations(f, optimizer, executor, time.monotonic() + seconds, timeout, progress)
         stopped = loop.run(budget, target, asynchronous)
         return Result(tuple(optimizer.history), stopped)
-    finally:
-        optimizer.close()
 
 
 def _space(n: int | None, precedence: Any, budget: int, initial: int, start: ArrayLike | None) -> PermutationSpace:

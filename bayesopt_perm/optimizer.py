@@ -34,9 +34,14 @@ class BayesOpt:
     values; NaN, infinity, a number beyond 1e150 or None means that the evaluation failed. Orders may be told in any
     number and sequence, also ones never asked for; those asked for and not told are ``pending`` and count for the next
     ask. The first ``initial`` orders are those of ``start``, then random ones. What is asked depends on the seed and on
-    what was asked and told before, on nothing else.
+    what was asked and told before, on nothing else. By default a batch is chosen by LAW, the acquisition-weighted
+    kernel of Oh et al., NeurIPS 2022 (arXiv 2102.13382), section 3.
 
     Args:
+        space: what is searched.
+        batch_size: orders of one ask, at least 1.
+        seed: of every random choice, not negative.
+        initial: evaluations before there is a model, at least 2.
         kernel: "auto", a name of ``bayesopt_perm.covariance.NAMES``, several of them (the likeliest is used), or a
             gpytorch kernel.
         acquisition: "logei", "ei", "ucb" or "est".
@@ -49,6 +54,19 @@ class BayesOpt:
     Raises:
         ValueError: if an argument is not as above, or the space has fewer members than a batch.
         JournalError: if the journal is in use, damaged or of another search.
+
+    Example:
+        >>> import numpy as np
+        >>> from bayesopt_perm import BayesOpt, PermutationSpace
+        >>> minutes = np.array([3, 1, 2, 5])
+        >>> opt = BayesOpt(PermutationSpace(4), batch_size=3, initial=6)
+        >>> for _ in range(8):  # all 24 orders, three at a time
+        ...     orders = opt.ask()  # int64[3, 4]
+        ...     opt.tell(orders, minutes[orders].cumsum(1)[:, :-1].sum(1))  # minutes that all jobs wait, together
+        >>> opt.best.order.tolist(), opt.best.value, len(opt.pending)
+        ([1, 2, 0, 3], 10.0, 0)
+        >>> opt.surrogate().predict(opt.best.order[None])[0].round(1).tolist()
+        [10.0]
     """
 
     def __init__(

@@ -13,7 +13,20 @@ __all__ = ["Evaluation", "Result"]
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One order (int64[n]) and what came of it: a finite value, or NaN and the reason in ``failure``."""
+    """One order (int64[n]) and what came of it: a finite value, or NaN and the reason in ``failure``.
+
+    Example:
+        >>> from bayesopt_perm import minimize
+        >>> def cost(order):
+        ...     if order[0] == 2:
+        ...         raise OSError("no device")
+        ...     return order[0]
+        >>> history = minimize(cost, 3, budget=6, initial=6).history  # all orders of three items
+        >>> sorted({(evaluation.value, evaluation.failure) for evaluation in history if not evaluation.failure})
+        [(0.0, None), (1.0, None)]
+        >>> {evaluation.failure for evaluation in history if evaluation.order[0] == 2}
+        {'OSError: no device'}
+    """
 
     order: Int64Array
     value: float
@@ -22,7 +35,18 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The end of a search. ``history`` holds every evaluation as it came in; ``stopped`` says what ended the search."""
+    """The end of a search. ``history`` holds every evaluation as it came in; ``stopped`` says what ended the search.
+
+    ``best`` is the evaluation with the lowest value, None where all failed.
+
+    Example:
+        >>> from bayesopt_perm import minimize
+        >>> result = minimize(lambda order: abs(order[0] - 2) + order[3], 4, budget=24, initial=24)
+        >>> result
+        Result(value=0, evaluations=24, stopped='budget')
+        >>> int(result.order[0]), int(result.order[3]), result.best.value, float(result.curve[-1])
+        (2, 0, 0.0, 0.0)
+    """
 
     history: Sequence[Evaluation]
     stopped: str

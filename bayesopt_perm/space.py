@@ -31,6 +31,16 @@ class PermutationSpace:
 
     Raises:
         ValueError: if n is not from 1 to 1800, an item of a pair is out of range, or the pairs form a cycle.
+
+    Example:
+        >>> from bayesopt_perm import PermutationSpace
+        >>> space = PermutationSpace(3, precedence=[(0, 2)])
+        >>> space.count(), [order.tolist() for order in space], [2, 1, 0] in space
+        (3, [[0, 1, 2], [0, 2, 1], [1, 0, 2]], False)
+        >>> space.sample(5, seed=0).shape, space.before[0].tolist()
+        ((5, 3), [False, False, True])
+        >>> space.distance([0, 1, 2], [0, 2, 1], "kendall").tolist()  # pairs that stand in the other order
+        [[1]]
     """
 
     def __init__(self, n: int, precedence: Iterable[tuple[int, int]] | None = None) -> None:

@@ -214,21 +214,32 @@ class Surrogate:
 
     Inside it y is standardised: ``mean`` and ``sd`` of the posterior are in that unit, ``center + spread * mean`` is
     in the unit of the objective. ``lower`` and ``weights`` are tensors, the Cholesky factor of R + noise and its
-    inverse times y - prior_mean.
+    inverse times y - prior_mean. (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 2.)
+
+    Example:
+        >>> from bayesopt_perm import PermutationSpace, fit
+        >>> orders = PermutationSpace(5).sample(30, seed=0)
+        >>> places = orders.argsort(1)[:, 0].astype(float)  # of item 0
+        >>> model = fit(orders, places, "position")
+        >>> mean, sd = model.predict(orders[:3])
+        >>> bool((abs(mean - places[:3]) < 0.1).all()), bool((sd < 0.1).all())
+        (True, True)
+        >>> model.posterior_covariance(orders[:3]).shape, model.pending(orders[:3]).orders.shape
+        ((3, 3), (33, 5))
     """
 
     covariance: Covariance
-    orders: Int64Array
-    y: Float64Array
-    rows: Any
-    noise: float
-    prior_mean: float
+    orders: Int64Array  # int64[N, n]
+    y: Float64Array  # float64[N] in the unit of the objective
+    rows: Any  # of ``orders``, as ``covariance.features`` makes them
+    noise: float  # its variance, as a part of ``variance``
+    prior_mean: float  # standardised, as are those below
     variance: float
-    lower: Any
-    weights: Any
-    center: float
+    lower: Any  # float64[N, N]
+    weights: Any  # float64[N]
+    center: float  # in the unit of the objective, as ``spread``
     spread: float
-    choice: Choice | None
+    choice: Choice | None  # None for a gpytorch kernel
 
     def means(self, correlations: Float64Array) -> Float64Array:
         """Posterior means from correlations with the evaluated orders (float64[m, N]), float64[m]."""
@@ -301,10 +312,24 @@ def fit(
 
     ``kernel`` is "auto", a name of ``NAMES``, several of them, or a gpytorch kernel over orders, whose parameters are
     then fitted by botorch. An order may occur more than once, with values that differ: that is noise.
-    Takes O(N^3); the two parameters are fitted on at most 320 of the evaluations.
+    Takes O(N^3); the two parameters are fitted on at most 320 of the evaluations. The position kernel is that of Oh et
+    al., NeurIPS 2022, the Mallows kernel that of Jiao and Vert, ICML 2015.
+
+    Args:
+        orders: as above; each row a permutation of 0 .. n - 1 (not checked).
+        y: as above, in any unit.
+        kernel: as above; of several names the likeliest is used.
+        last: the choice of a round before, kept while there are few more evaluations.
 
     Raises:
         ValueError: if a kernel is unknown, y holds a number that is not finite, or the lengths differ.
+
+    Example:
+        >>> from bayesopt_perm import PermutationSpace, fit
+        >>> orders = PermutationSpace(6).sample(40, seed=0)
+        >>> y = (orders[:, 2] == 3).astype(float)  # whether the third place holds item 3
+        >>> fit(orders, y).choice.kernel  # "auto": what holds which item is all that counts
+        'hamming'
     """
     orders, y = np.ascontiguousarray(orders, np.int64), np.asarray(y, np.float64)
     if orders.ndim != 2 or y.shape != orders.shape[:1] or not len(y):

@@ -17,7 +17,16 @@ Float64Array = npt.NDArray[np.float64]
 
 
 class CSR(NamedTuple):
-    """Row i is ``idx[ptr[i]:ptr[i + 1]]``; ``ptr`` is int32[rows + 1], ``idx`` int32[entries]."""
+    """Row i is ``idx[ptr[i]:ptr[i + 1]]``; ``ptr`` is int32[rows + 1], ``idx`` int32[entries].
+
+    Example:
+        >>> from graphs import Graph
+        >>> graph = Graph.build("g", "abc", reads=[[], [0], [0, 1]], writer=[0, 1, 2], size=[4, 2, 1])
+        >>> graph.reads.ptr.tolist(), graph.reads.idx.tolist()
+        ([0, 0, 1, 3], [0, 0, 1])
+        >>> graph.reads.row(2).tolist(), graph.reads.lengths.tolist(), graph.reads.row_of.tolist()
+        ([0, 1], [0, 1, 2], [1, 2, 2])
+    """
 
     ptr: Int32Array
     idx: Int32Array

@@ -15,8 +15,22 @@ MOST_STREAMS, MOST_BYTES, MOST_RATE = 4096, 1 << 62, 1e30
 class Device:
     """What executes a graph: rates in their base units (flop/s, bytes/s, seconds, bytes).
 
+    The rates are those of the roofline model (Williams et al., Communications of the ACM 52, 2009), see
+    :mod:`graphs.latency`. A device of one's own goes wherever the name of a known one does.
+
     Raises:
         GraphError: a number is out of range.
+
+    Example:
+        >>> from graphs import Device, Graph, simulate_latency
+        >>> slow = Device("slow", {"float32": 2e3, "int8": 8e3}, bandwidth=1e3, launch_seconds=0.5, streams=2)
+        >>> slow.rate("int8"), slow.rate("bfloat16")
+        (8000.0, 2000.0)
+        >>> Device.from_json(slow.to_json()) == slow
+        True
+        >>> graph = Graph.build("g", ["a"], reads=[[]], writer=[0], size=[1000], flops=[4000])
+        >>> simulate_latency(graph, device=slow).seconds  # 0.5 to launch, 2 to compute; 1 to move is hidden
+        2.5
     """
 
     name: str
@@ -101,6 +115,7 @@ def _shown(value: Any) -> str:
 
 
 TERA, GIGA, MIB = 1e12, 1e9, 1 << 20
+# By name; the ``source`` of each says where its numbers are from.
 DEVICES = {
     device.name: device
     for device in (

@@ -5,11 +5,31 @@ from collections.abc import Iterable, Sequence
 
 
 class GraphError(ValueError):
-    """A graph, an order or a graph file is not what it must be; the text names the node, tensor or file."""
+    """A graph, an order or a graph file is not what it must be; the text names the node, tensor or file.
+
+    Example:
+        >>> from graphs import Graph, check_order
+        >>> graph = Graph.build("g", ["a", "b"], reads=[[], [0]], writer=[0, 1], size=[4, 2])
+        >>> check_order(graph, [1, 0])
+        Traceback (most recent call last):
+            ...
+        graphs.errors.GraphError: order of graph 'g' is not legal: node 'b' must run after node 'a'
+    """
 
 
 class UnsupportedOp(ValueError):
-    """A program contains an operator whose memory or ordering we do not understand; the text names it."""
+    """A program contains an operator whose memory or ordering we do not understand; the text names it.
+
+    Example:
+        >>> import torch
+        >>> from torch.fx.experimental.proxy_tensor import make_fx
+        >>> from graphs import UnsupportedOp, from_fx
+        >>> try:
+        ...     from_fx(make_fx(lambda x: x.nonzero())(torch.ones(2)))
+        ... except UnsupportedOp as error:
+        ...     print(error)
+        node 'nonzero' (aten.nonzero.default) gives a size or number that only a run can tell
+    """
 
 
 def quoted(name: object, limit: int = 60) -> str:

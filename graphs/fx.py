@@ -51,6 +51,13 @@ def from_fx(
         UnsupportedOp: a call is not understood (higher-order operators, collectives, functions without a schema,
             sizes that only a run can tell); names the node.
         GraphError: ``weights`` or ``donated`` names no placeholder.
+
+    Example:
+        >>> import torch
+        >>> from graphs import from_fx
+        >>> program = torch.export.export(torch.nn.Linear(256, 1), (torch.ones(8, 256),))
+        >>> from_fx(program, name="linear")
+        <Graph 'linear': 1 nodes, 4 tensors (1 output, 1 input, 2 weight), 0 edges, writes 32 B, resident 9.00 KiB>
     """
     module = program.graph_module if isinstance(program, ExportedProgram) else program
     values: dict[str, Any] = {}
@@ -88,6 +95,16 @@ def apply_order(program: Program, order: npt.ArrayLike) -> Program:
 
     Raises:
         GraphError: not a permutation of the program's calls, or a value would be used before it is made.
+
+    Example:
+        >>> import torch
+        >>> from torch.fx.experimental.proxy_tensor import make_fx
+        >>> from graphs import apply_order, from_fx
+        >>> program = make_fx(lambda x: (x.sin(), x.cos()))(torch.ones(2))
+        >>> from_fx(program).labels
+        ('sin', 'cos')
+        >>> [node.name for node in apply_order(program, [1, 0]).graph.nodes]
+        ['x_1', 'cos', 'sin', 'output']
     """
     if isinstance(program, ExportedProgram):
         return _rebuilt(program, _reordered(program.graph, order))

@@ -16,7 +16,15 @@ from graphs.units import format_bytes
 
 
 class Kind(IntEnum):
-    """What allocates a tensor and what ends its life."""
+    """What allocates a tensor and what ends its life.
+
+    Example:
+        >>> from graphs import Graph, Kind, simulate
+        >>> kinds = [Kind.WEIGHT, Kind.TEMPORARY, Kind.OUTPUT]
+        >>> graph = Graph.build("g", ["a", "b"], reads=[[0], [1]], writer=[-1, 0, 1], size=[8, 4, 2], kind=kinds)
+        >>> graph.resident_bytes, simulate(graph).peak_bytes, simulate(graph).live_bytes.tolist()
+        (8, 6, [4, 2])
+    """
 
     TEMPORARY = 0  # allocated by its writer, freed after its last reader
     OUTPUT = 1  # allocated by its writer, live to the end
@@ -40,6 +48,26 @@ class Graph:
 
     Raises:
         GraphError: the arrays do not describe a graph whose program order is legal; names the node or tensor.
+
+    Example:
+        A front end of one's own, for programs that are lists of (name, names of what is read, bytes written):
+
+        >>> from graphs import Graph, simulate
+        >>> program = [("a", "", 100), ("b", "", 100), ("c", "a", 10), ("d", "b", 10), ("e", "cd", 1)]
+        >>> index = {name: i for i, (name, _, _) in enumerate(program)}  # node i writes tensor i
+        >>> graph = Graph.build(
+        ...     "two branches",
+        ...     labels=[name for name, _, _ in program],
+        ...     reads=[[index[source] for source in sources] for _, sources, _ in program],
+        ...     writer=range(len(program)),
+        ...     size=[size for _, _, size in program],
+        ... )
+        >>> graph
+        <Graph 'two branches': 5 nodes, 5 tensors (5 temporary), 4 edges, writes 221 B, resident 0 B>
+        >>> graph.preds.row(4).tolist(), graph.readers.row(0).tolist(), graph.edges.tolist()
+        ([2, 3], [2], [[0, 1, 2, 3], [2, 3, 4, 4]])
+        >>> simulate(graph).peak_bytes, simulate(graph, [0, 2, 1, 3, 4]).peak_bytes
+        (210, 120)
     """
 
     name: str
@@ -85,6 +113,8 @@ class Graph:
         """Make a graph from what is known, the rest at its default.
 
         Args:
+            name, labels, ops, scratch, flops, seconds, moved, dtypes, tensor_names, types, modules, sources: as the
+                fields of the class, with their shapes and units.
             reads: n rows of tensor indices.
             writer: int[k]; -1 for a tensor that no node writes.
             size: int[k] bytes.
@@ -217,6 +247,16 @@ def check_order(graph: Graph, order: npt.ArrayLike) -> Order:
 
     Raises:
         GraphError: not a permutation of the nodes, or a node comes before one that it must follow; names them.
+
+    Example:
+        >>> from graphs import Graph, check_order
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> check_order(graph, [0, 2, 1, 3, 4])
+        array([0, 2, 1, 3, 4], dtype=int32)
+        >>> check_order(graph, [2, 0, 1, 3, 4])
+        Traceback (most recent call last):
+            ...
+        graphs.errors.GraphError: order of graph 'g' is not legal: node 'c' must run after node 'a'
     """
     from graphs import _kernels
 
@@ -233,12 +273,27 @@ def check_order(graph: Graph, order: npt.ArrayLike) -> Order:
 
 
 def inverse(order: Order) -> Int32Array:
-    """``position`` of an ``order`` (and the other way round), int32[n]: ``position[order[t]] = t``."""
+    """``position`` of an ``order`` (and the other way round), int32[n]: ``position[order[t]] = t``; O(n).
+
+    The order must be a permutation of 0 .. n - 1 (not checked).
+
+    Example:
+        >>> import numpy as np
+        >>> from graphs import inverse
+        >>> inverse(np.array([2, 0, 1], np.int32))  # node 0 runs at step 1, node 1 at step 2, node 2 at step 0
+        array([1, 2, 0], dtype=int32)
+    """
     position = np.empty_like(order)
     position[order] = np.arange(len(order), dtype=np.int32)
     return position
 
 
 def program_order(graph: Graph) -> Order:
-    """The order in which the program was given: 0 .. n - 1."""
+    """The order in which the program was given: 0 .. n - 1, int32[n].
+
+    Example:
+        >>> from graphs import Graph, program_order
+        >>> program_order(Graph.build("g", "abc", reads=[[], [0], [1]], writer=[0, 1, 2], size=[4, 2, 1]))
+        array([0, 1, 2], dtype=int32)
+    """
     return np.arange(graph.n, dtype=np.int32)

@@ -31,6 +31,18 @@ def load(path: str | os.PathLike[str]) -> Graph:
     Raises:
         GraphError: not a graph of version 1; one line that names the file and the node or tensor.
         OSError: the file cannot be read.
+
+    Example:
+        >>> import json, tempfile
+        >>> from pathlib import Path
+        >>> from graphs import load
+        >>> nodes = [{"name": "a", "reads": [], "writes": [0]}, {"name": "b", "reads": [0], "writes": [1]}]
+        >>> data = {"format": "topoformer.graph", "version": 1, "name": "g", "nodes": nodes}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "g.json"
+        ...     size = path.write_text(json.dumps(data | {"tensors": [{"bytes": 4}, {"bytes": 2, "kind": "output"}]}))
+        ...     load(path)
+        <Graph 'g': 2 nodes, 2 tensors (1 temporary, 1 output), 1 edges, writes 6 B, resident 0 B>
     """
     try:
         return graph_from_json(read_json(path))
@@ -43,6 +55,15 @@ def save(graph: Graph, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from graphs import Graph, load, save
+        >>> graph = Graph.build("g", ["a", "b"], reads=[[], [0]], writer=[0, 1], size=[4, 2])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(graph, f"{folder}/g.json.gz")
+        ...     load(f"{folder}/g.json.gz").fingerprint == graph.fingerprint
+        True
     """
     data = json.dumps(graph_to_json(graph), separators=(",", ":")).encode()
     write_atomic(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)

@@ -50,19 +50,32 @@ class LatencyArrays(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """When each node of ``graph`` runs under one order; made by :func:`simulate_latency`."""
+    """When each node of ``graph`` runs under one order; made by :func:`simulate_latency`.
+
+    Example:
+        Two branches side by side on two streams: their tensors are in memory together.
+
+        >>> from graphs import Device, Graph, simulate_latency
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> device = Device("toy", {"float32": 1e3}, bandwidth=1e3, streams=2)
+        >>> timeline = simulate_latency(graph, device=device)
+        >>> timeline.start.round(3).tolist(), timeline.stream.tolist()
+        ([0.0, 0.0, 0.1, 0.1, 0.21], [0, 1, 0, 1, 0])
+        >>> round(timeline.seconds, 3), timeline.peak_bytes, timeline.exposed_communication_seconds
+        (0.231, 220, 0.0)
+    """
 
     graph: Graph
-    order: Order
+    order: Order  # int32[n]
     device: Device
     start: Float64Array  # float64[n] seconds, by node
-    finish: Float64Array  # float64[n]
+    finish: Float64Array  # float64[n] seconds, by node
     stream: Int32Array  # int32[n]; device.streams is the one of collectives
     off_chip_bytes: int  # beyond what the nodes' own seconds have in them; 0 without on-chip memory
 
     @cached_property
     def seconds(self) -> float:
-        """Latency of the whole order."""
+        """Latency of the whole order, in seconds."""
         return float(self.finish.max(initial=0.0)) + self.off_chip_bytes / self.device.bandwidth
 
     @cached_property
@@ -146,8 +159,21 @@ def order_matters(graph: Graph, device: Device) -> bool:
 def simulate_latency(graph: Graph, order: npt.ArrayLike | None = None, *, device: Device) -> Timeline:
     """When each node runs under ``order`` (int[n]; default: the program's own) on ``device``; O(n k + m).
 
+    ``k`` is the number of streams. Nodes without measured seconds take the roofline time (Williams et al., 2009), see
+    :mod:`graphs.latency` for the models.
+
     Raises:
         GraphError: the order is not legal, or a node communicates and the device has no link; names the nodes.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from graphs import Device, Graph, simulate_latency
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> device = Device("toy", {"float32": 1e3}, bandwidth=1e3)
+        >>> round(simulate_latency(graph, device=device).seconds, 3)  # 221 bytes written, 220 read, 1,000 a second
+        0.441
+        >>> round(simulate_latency(graph, device=replace(device, streams=2)).seconds, 3)
+        0.231
     """
     from graphs import _latency_kernels
     from graphs.traffic import traffic_bytes

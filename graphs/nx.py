@@ -15,6 +15,15 @@ def to_networkx(graph: Graph) -> "nx.DiGraph[str]":
 
     Nodes carry the keys of graph JSON (``op``, ``reads``, ``writes``, ...), the graph carries ``name`` and ``tensors``.
     An edge (u, v) means "u before v" and carries ``bytes``, the size of what v reads of u (0: ordering only).
+
+    Example:
+        >>> from graphs import Graph, from_networkx, to_networkx
+        >>> graph = Graph.build("g", "abc", [[], [0], [0]], [0, 1, 2], [4, 2, 1], after=[(1, 2)])
+        >>> digraph = to_networkx(graph)
+        >>> sorted(digraph.edges(data="bytes"))
+        [('a', 'b', 4), ('a', 'c', 4), ('b', 'c', 0)]
+        >>> from_networkx(digraph).fingerprint == graph.fingerprint
+        True
     """
     data = graph_to_json(graph)
     result: nx.DiGraph[str] = nx.DiGraph(name=graph.name, tensors=data["tensors"])
@@ -38,11 +47,18 @@ def from_networkx(digraph: "nx.DiGraph[Any]", *, size: str = "bytes", name: str 
     without holding memory.
     The program order is the order in which nodes were added where that is legal, else ``networkx.topological_sort``.
 
+    Args:
+        digraph: not changed.
+        size: the attribute of a plain digraph's nodes that holds the bytes of their tensors.
+        name: of the graph; by default the digraph's own, or "graph".
+
     Raises:
         GraphError: a cycle, a multigraph, an undirected graph, a missing or bad attribute, an edge of a digraph from
             :func:`to_networkx` that its nodes' ``reads`` and ``after`` do not ask for; names the node.
 
     Example:
+        >>> import networkx as nx
+        >>> from graphs import from_networkx
         >>> digraph = nx.DiGraph([("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")])
         >>> nx.set_node_attributes(digraph, {"a": 4, "b": 2, "c": 2, "d": 1}, "bytes")
         >>> from_networkx(digraph, name="diamond")

@@ -41,13 +41,23 @@ class TrafficArrays(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Traffic:
-    """What one order moves on and off the chip; made by :func:`simulate_traffic`."""
+    """What one order moves on and off the chip; made by :func:`simulate_traffic`.
+
+    Example:
+        With room for 150 bytes, 50 of "a" make way for "b", and 60 of "b" for the rest of "a" and for "c":
+
+        >>> from graphs import Graph, simulate_traffic
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> traffic = simulate_traffic(graph, capacity=150)
+        >>> traffic.bytes, traffic.compulsory_bytes, traffic.fetched.tolist()
+        (220, 0, [0, 0, 50, 60, 0])
+    """
 
     graph: Graph
-    order: Order
+    order: Order  # int32[n]
     capacity: int  # bytes on the chip
     fetched: Int64Array  # int64[n] bytes, by step
-    written_back: Int64Array  # int64[n]; a tensor's are charged to the step that uses it last
+    written_back: Int64Array  # int64[n] bytes, by step; a tensor's are charged to the step that uses it last
 
     @cached_property
     def bytes(self) -> int:
@@ -77,11 +87,19 @@ def traffic_arrays(graph: Graph) -> TrafficArrays:
 def simulate_traffic(graph: Graph, order: npt.ArrayLike | None = None, *, capacity: int) -> Traffic:
     """Bytes that ``order`` (int[n]; default: the program's own) moves with ``capacity`` bytes on the chip.
 
-    O((n + m) log m).
+    What is put out is what is used furthest in the future (Belady, IBM Systems Journal 5, 1966); O((n + m) log m).
 
     Raises:
         GraphError: the order is not legal; names the nodes.
         ValueError: ``capacity`` is negative.
+
+    Example:
+        >>> from graphs import Graph, simulate_traffic
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> [simulate_traffic(graph, capacity=room).bytes for room in (120, 150, 210)]
+        [340, 220, 0]
+        >>> simulate_traffic(graph, [0, 2, 1, 3, 4], capacity=120).bytes  # a peak of 120 bytes fits
+        0
     """
     from graphs import _latency_kernels
 

@@ -70,6 +70,15 @@ class ScheduleCache:
 
     An entry that is broken or of another version is removed; one that cannot be written, the disk being full or the
     folder read-only, is left out, with a line at level DEBUG from the logger ``topoformer.cache``.
+
+    Example:
+        >>> import tempfile
+        >>> from graphs import Graph
+        >>> from topoformer import ScheduleCache, schedule
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [schedule(graph, seconds=1, cache=ScheduleCache(folder)).cached for _ in range(2)]
+        [False, True]
     """
 
     folder: Path

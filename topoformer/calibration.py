@@ -39,6 +39,23 @@ def this_device(name: str = "cpu", *, path: str | os.PathLike[str] | None = None
 
     Raises:
         CalibrationError: it has not been measured.
+
+    Example:
+        >>> from topoformer import this_device
+        >>> this_device(path="no/such/file.json")  # "topoformer calibrate" makes one
+        Traceback (most recent call last):
+            ...
+        topoformer.calibration.CalibrationError: this machine has not been measured: run 'topoformer calibrate' first
+
+        What is in such a file, here written by hand:
+
+        >>> import tempfile
+        >>> from graphs import Device
+        >>> from topoformer.calibration import save_profile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_profile(Device("cpu", {"float32": 8e10}, bandwidth=2e10), f"{folder}/device.json")
+        ...     this_device(path=f"{folder}/device.json").bandwidth  # bytes/s
+        20000000000.0
     """
     known = load_profile(path)
     if not known:

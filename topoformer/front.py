@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphs import Graph
 from graphs.cost import Objective, objective_named
@@ -12,6 +12,9 @@ from graphs.latency import latency_bound
 from graphs.traffic import compulsory_bytes
 from topoformer.memory_limit import MemoryLimitError
 from topoformer.scheduling import Schedule, schedule
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,22 @@ class Front:
     def point(self, one: Schedule) -> tuple[int, float]:
         """The same of one schedule."""
         return one.cost.held_bytes, self.objective.value(one.cost)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the points and both bounds on ``ax``, or on a figure of its own; returns the axes.
+
+        Raises:
+            ModuleNotFoundError: Matplotlib is not installed (``pip install 'topoformer[plot]'``).
+        """
+        from topoformer.report.plot import plot_front
+
+        return plot_front(self, ax)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture of ``--pareto --report``."""
+        from topoformer.front_plot import svg
+
+        return f'<div style="max-width:800px">{svg(self)}</div>'
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary: the graph, the device, bounds, and the schedule JSON of each point."""
@@ -64,17 +83,34 @@ def pareto(
 ) -> Front:
     """Orders of ``graph`` between the least memory and the least latency (or traffic) that are found on ``device``.
 
-    Both ends are searched for, and what is best within each of ``points`` - 2 limits on memory between them. Ctrl-C
-    keeps what is there.
+    Both ends are searched for, and what is best within each of ``points`` - 2 limits on memory between them (the
+    epsilon-constraint method: Haimes et al., 1971). Ctrl-C keeps what is there.
 
     Args:
+        device: what executes the graph, a Device or a name in ``graphs.device.DEVICES``.
+        objective: what memory is weighed against, "latency" or "traffic".
+        points: searches, at least 2; the front may have fewer.
         seconds: for all of it; each point gets the same share.
+        seed: of every random choice.
         steps: at most, of each search: the same number gives the same front on any machine.
         progress: is told what is searched for.
 
     Raises:
         ValueError: fewer than 2 points, an objective that is neither "latency" nor "traffic", a device without what
             the objective needs.
+
+    Example:
+        To send "small" while the work on "big" goes on saves 100 ms and needs 90 bytes more:
+
+        >>> from graphs import Device, Graph
+        >>> from topoformer import pareto
+        >>> labels = ["big", "sum_big", "small", "all_reduce", "join"]
+        >>> reads, size = [[], [0], [], [2], [1, 3]], [300, 10, 50, 50, 1]
+        >>> graph = Graph.build("step", labels, reads, range(5), size, ops=["", "", "", "all_reduce", ""])
+        >>> device = Device("toy", {"float32": 1e3}, bandwidth=1e3, link_bandwidth=1e3)
+        >>> front = pareto(graph, device, points=2, seconds=2, steps=100)
+        >>> [(held, round(seconds, 3)) for held, seconds in front.points()]
+        [(310, 0.821), (400, 0.721)]
     """
     if objective not in ("latency", "traffic"):
         raise ValueError(f"memory is weighed against 'latency' or 'traffic' (got '{objective}')")
@@ -82,15 +118,25 @@ def pareto(
         raise ValueError(f"'points' must be at least 2 (got {points})")
     device = device_named(device) if isinstance(device, str) else device
     began, goal = time.monotonic(), objective_named(objective, device)
-    asked: dict[str, Any] = {"seconds": seconds / points, "seed": seed, "steps": steps}
-    found: list[Schedule] = []
     program = schedule(graph, "program", objective=goal, seconds=seconds / points)
-    interrupted = False
-    least = objective_named("memory", device)
+    asked = {"seconds": seconds / points, "seed": seed, "steps": steps}
+    found = _searched(graph, goal, points, asked, progress)
+    floor = max(one.bound_bytes for one in found)
+    value = latency_bound(graph, device) if objective == "latency" else float(compulsory_bytes(graph))
+    kept = _unbeaten([program, *found], goal)
+    return Front(graph, goal, tuple(kept), program, floor, value, time.monotonic() - began, found[-1].interrupted)
+
+
+def _searched(
+    graph: Graph, goal: Objective, points: int, asked: dict[str, Any], progress: Callable[[str], None] | None
+) -> list[Schedule]:
+    """The least memory, the least of ``goal``, and what is best within limits between them; ends where interrupted."""
     searches: list[tuple[str, Objective, int | None]] = [
-        ("least memory", least, None),
-        (f"least {objective}", goal, None),
+        ("least memory", objective_named("memory", goal.device), None),
+        (f"least {goal.name}", goal, None),
     ]
+    found: list[Schedule] = []
+    interrupted = False
     while searches and not interrupted:
         what, target, limit = searches.pop(0)
         if progress is not None:
@@ -105,11 +151,8 @@ def pareto(
             low, high = sorted(one.cost.held_bytes for one in found)
             limits = {low + (high - low) * i // (points - 1) for i in range(1, points - 1)} - {low, high}
             resident = graph.resident_bytes
-            searches = [(f"least {objective} in {limit:,} bytes", goal, resident + limit) for limit in sorted(limits)]
-    floor = max(one.bound_bytes for one in found)
-    value = latency_bound(graph, device) if objective == "latency" else float(compulsory_bytes(graph))
-    kept = _unbeaten([program, *found], goal)
-    return Front(graph, goal, tuple(kept), program, floor, value, time.monotonic() - began, interrupted)
+            searches = [(f"least {goal.name} in {limit:,} bytes", goal, resident + limit) for limit in sorted(limits)]
+    return found
 
 
 def _unbeaten(found: list[Schedule], goal: Objective) -> list[Schedule]:

@@ -15,6 +15,17 @@ class MemoryLimitError(ValueError):
     """No order is known that keeps within the limit; the text says whether there can be one.
 
     ``schedule`` is the best that was found: its profile has what is alive at the peak.
+
+    Example:
+        >>> from graphs import Graph
+        >>> from topoformer import MemoryLimitError, schedule
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> try:
+        ...     schedule(graph, seconds=1, memory_limit=100)
+        ... except MemoryLimitError as error:
+        ...     best = error.schedule
+        >>> best.cost.peak_bytes, best.proven_optimal, [tensor.name for tensor in best.profile.alive()]
+        (120, True, ['b', 'c', 'd'])
     """
 
     def __init__(self, text: str, schedule: "Schedule") -> None:

@@ -12,7 +12,7 @@ COLOURS = {  # class: light, dark
     "ink": ("#1c2430", "#e6e9ef"),
     "faint": ("#5d6675", "#9aa4b5"),
     "grid": ("#e3e6ea", "#2b323d"),
-    "before": ("#c2620a", "#f0a04b"),
+    "before": ("#b4570a", "#f0a04b"),
     "after": ("#1f5fbf", "#6ea8fe"),
     "bound": ("#2e7d4f", "#6fcf97"),
 }

@@ -12,12 +12,28 @@ from graphs.implied import Refutation
 from topoformer.outcome import Phase
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from graphs.arena import ArenaPlan
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
-    """A checked order of ``graph`` with its cost and a certified bound; only :func:`topoformer.schedule` makes one."""
+    """A checked order of ``graph`` with its cost and a certified bound; only :func:`topoformer.schedule` makes one.
+
+    Example:
+        >>> from graphs import Graph
+        >>> from graphs.bound import check_bound
+        >>> from topoformer import schedule
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> found = schedule(graph, seconds=1)
+        >>> found.order.tolist(), found.cost.peak_bytes, found.program_cost.peak_bytes
+        ([0, 2, 1, 3, 4], 120, 210)
+        >>> found.proven_optimal, found.bound_bytes, found.gap, round(found.ratio, 3)
+        (True, 120, 0.0, 0.571)
+        >>> found.profile.step_bytes.tolist(), found.arena.arena_bytes, found.to_json()["peak_bytes"]
+        ([100, 110, 110, 120, 21], 256, 120)
+    """
 
     graph: Graph
     order: Order  # int32[n]
@@ -78,6 +94,22 @@ class Schedule:
     def profile(self) -> MemoryProfile:
         """Live bytes of every step, and what is alive at the peak."""
         return simulate(self.graph, self.order)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw live bytes before and after, both peaks and the bound, on ``ax`` or a figure of its own.
+
+        Raises:
+            ModuleNotFoundError: Matplotlib is not installed (``pip install 'topoformer[plot]'``).
+        """
+        from topoformer.report.plot import plot
+
+        return plot(self, ax)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture of the report."""
+        from topoformer.report import svg
+
+        return f'<div style="max-width:800px">{svg(self)}</div>'
 
     def to_json(self) -> dict[str, Any]:
         """The dictionary of schedule JSON, version 1."""

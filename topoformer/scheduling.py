@@ -29,13 +29,34 @@ class Scheduler(Protocol):
     """A function from a graph to an order, int32[n]; whether it is legal and what it costs is checked elsewhere.
 
     It should end within ``seconds`` and give the same order for the same ``seed``. One that proves a lower bound
-    returns an :class:`~topoformer.outcome.Outcome`, which is an order and that bound.
+    returns an :class:`~topoformer.outcome.Outcome`, which is an order and that bound. One that has a parameter
+    ``steps`` or ``progress`` is given these of :func:`schedule`, where they are not None.
+
+    Example:
+        A scheduler of one's own, which runs what became ready last:
+
+        >>> from graphs import Graph
+        >>> from topoformer import schedule
+        >>> def newest(graph, objective, *, seconds, seed):
+        ...     waits = graph.preds.lengths.tolist()  # predecessors that are still to run, of each node
+        ...     ready, order = [node for node in range(graph.n) if not waits[node]], []
+        ...     while ready:
+        ...         order.append(ready.pop())
+        ...         for node in graph.succs.row(order[-1]).tolist():
+        ...             waits[node] -= 1
+        ...             ready += [node] if not waits[node] else []
+        ...     return order
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> found = schedule(graph, newest)
+        >>> found.method, found.order.tolist(), found.cost.peak_bytes, found.bound_bytes
+        ('newest', [1, 3, 0, 2, 4], 120, 110)
     """
 
     def __call__(self, graph: Graph, objective: Objective, *, seconds: float, seed: int) -> Order | Outcome: ...
 
 
-# Resolved on use, so that a method costs no import until it runs.
+# Resolved on use, so that a method costs no import until it runs. Papers: "topoformer": Gagrani et al., NeurIPS 2022;
+# "bo": Oh et al., NeurIPS 2022; "lpmf": Han et al., DAC 2006; others in the modules named.
 SCHEDULERS: dict[str, str] = {
     "auto": "topoformer.schedulers.portfolio:auto",
     "exact": "topoformer.schedulers.portfolio:exact",
@@ -117,28 +138,49 @@ def schedule(
         GraphError: the method's order is not legal; names the nodes.
         MemoryLimitError: no order can keep within ``memory_limit``, or none was found that does; the text says which
             of the two it is, and what is alive at the peak of the best order found.
+
+    Example:
+        >>> from graphs import Graph
+        >>> from topoformer import schedule
+        >>> graph = Graph.build("g", "abcde", [[], [], [0], [1], [2, 3]], [0, 1, 2, 3, 4], [100, 100, 10, 10, 1])
+        >>> schedule(graph, seconds=1)
+        <Schedule of 'g' by auto: peak 120 bytes, 0.571 of the program's, optimal>
     """
     _check_numbers(seconds, seed, steps)
     _check_types(objective, device, cache)
     limit = limit_in_bytes(memory_limit)
     scheduler = scheduler_named(method) if isinstance(method, str) else method
     goal = _goal(graph, objective, device, limit)
-    question = known = None
+    question = None
     if cache is not None and isinstance(method, str) and isinstance(objective, str) and goal.is_memory:
         question = Question(method, seed, steps, "memory")
-        known = cache.schedule(graph, question)
-    cached = known is not None and known.serves(seconds)
-    if known is None or not cached:
-        answer = better(_searched(graph, scheduler, goal, seconds, seed, steps, progress), known)
-        if cache is not None and question is not None and not answer.outcome.interrupted:
-            cache.keep_schedule(graph, question, answer)
-    else:
-        answer = known
+    answer, cached = _answered(graph, scheduler, goal, seconds, seed, steps, progress, cache, question)
     name = method if isinstance(method, str) else getattr(method, "__name__", type(method).__name__)
     result = _schedule_of(graph, answer, goal, name, seed, cached)
     if limit is not None:
         hold_to(result, limit)
     return result
+
+
+def _answered(
+    graph: Graph,
+    scheduler: Scheduler,
+    goal: Objective,
+    seconds: float,
+    seed: int,
+    steps: int | None,
+    progress: Progress | None,
+    cache: ScheduleCache | None,
+    question: Question | None,
+) -> tuple[Answer, bool]:
+    """What is known of the ``question`` or is found now, and whether it was known; without a question, nothing is."""
+    known = cache.schedule(graph, question) if cache is not None and question is not None else None
+    if known is not None and known.serves(seconds):
+        return known, True
+    answer = better(_searched(graph, scheduler, goal, seconds, seed, steps, progress), known)
+    if cache is not None and question is not None and not answer.outcome.interrupted:
+        cache.keep_schedule(graph, question, answer)
+    return answer, False
 
 
 def _goal(graph: Graph, objective: str | Objective, device: str | Device | None, limit: int | None) -> Objective:

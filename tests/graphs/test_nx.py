@@ -1,10 +1,7 @@
-import doctest
-
 import networkx as nx
 import numpy as np
 import pytest
 
-import graphs.nx
 from graphs import Graph, GraphError, Kind, from_networkx, simulate, to_networkx
 from tests.strategies import random_graph
 
@@ -23,12 +20,6 @@ def refused(digraph, **options):
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 500
     return str(error.value)
-
-
-def test_the_examples_in_the_documentation_run():
-    result = doctest.testmod(graphs.nx)
-    assert result.attempted >= 3
-    assert result.failed == 0
 
 
 def test_a_graph_comes_back_from_networkx_as_it_was():

@@ -231,7 +231,7 @@ def test_version(run):
         (["schedule", "G", "--memory-limit", "-4"], ["--memory-limit", "'-4'"]),
         (["compare", "G", "--memory-limit", "4"], ["--memory-limit"]),
         (["schedule", "G", "--save", "DIR/x.txt"], ["--save", ".pt2", "x.txt"]),
-        (["schedule", "G", "--report", "DIR/x.pdf"], ["--report", ".html", ".svg", "x.pdf"]),
+        (["schedule", "G", "--report", "DIR/x.gif"], ["--report", ".html", ".svg", "x.gif"]),
         (["schedule", "G", "-o", "DIR/no/such/s.json"], ["no directory", "such"]),
         (["schedule", "G", "-o", "DIR"], ["is a directory"]),
         (["schedule", "G", "--report", "DIR/no/s.svg"], ["no directory"]),
@@ -294,9 +294,9 @@ def test_names_are_printed_without_their_control_characters(run, tmp_path):
     assert (code, err) == (0, "")
     assert all(line.isprintable() and len(line) < 200 for line in out.splitlines())
     page = report.read_text()
-    assert "<script" not in page
+    assert page.count("<script") == 2  # its own data and code
     assert "\x1b" not in page
-    assert len(page) < 20_000
+    assert len(page) < 150_000
 
 
 # ---------------------------------------------------------------- as a process

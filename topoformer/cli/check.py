@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from graphs.errors import GraphError, quoted
 from graphs.json_format import read_count
 from graphs.units import format_bytes
-from topoformer.cli.commands import CANNOT, DONE, check_names, check_suffix, check_targets, load, search
+from topoformer.cli.commands import CANNOT, DONE, check_names, load, search
 from topoformer.cli.options import UsageError
+from topoformer.cli.outputs import check_suffix, check_targets
 
 if TYPE_CHECKING:
     from graphs import Graph

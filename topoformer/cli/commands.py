@@ -1,17 +1,15 @@
 """The commands: each takes its options and returns the exit code."""
 
 import argparse
-import gzip
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graphs.errors import quoted, unknown_name
 from topoformer.cli.options import UsageError
+from topoformer.cli.outputs import check_outputs, check_suffix, check_targets, write_comparison, write_outputs
 from topoformer.cli.progress import busy, searching
 
 if TYPE_CHECKING:
@@ -36,12 +34,7 @@ def _schedule(options: argparse.Namespace) -> int:
     check_names([options.method])
     _check_refining(options)
     goal = objective_of(options)
-    check_suffix("--save", options.save, ".pt2")
-    check_suffix("--report", options.report, ".html", ".svg")
-    check_suffix("--arena", options.arena, ".json", ".h")
-    targets = {"-o": options.output, "--save": options.save, "--report": options.report, "--arena": options.arena}
-    targets["--journal"] = options.journal
-    check_targets(options.source, targets)
+    check_outputs(options)
     source, seconds = load(options)
     source = prepared(source, options)
     if options.cost == "measured":
@@ -55,7 +48,7 @@ def _schedule(options: argparse.Namespace) -> int:
             _ = result.arena
     verification, code = _verified(source, result, options)
     answer = result.to_json() | ({"verification": verification.to_json()} if verification else {})
-    _write_results(source, result, answer, options)
+    write_outputs(source, result, answer, options)
     if options.json:
         print(json.dumps(answer))
     else:
@@ -100,28 +93,6 @@ def _verified(source: "Source", result: "Schedule", options: argparse.Namespace)
     return verification, DONE if verification.holds else CANNOT
 
 
-def _write_results(source: "Source", result: "Schedule", answer: dict[str, Any], options: argparse.Namespace) -> None:
-    from graphs.io import write_atomic
-    from topoformer import report
-    from topoformer.sources import save_program
-
-    if options.output:
-        data = (json.dumps(answer) + "\n").encode()
-        write_atomic(options.output, gzip.compress(data, mtime=0) if options.output.suffix == ".gz" else data)
-    if options.save and source.program is not None:
-        save_program(source.program, result.order, options.save)
-    if options.arena:
-        from graphs.arena_export import to_c_header, to_json
-
-        header = options.arena.suffix == ".h"
-        write_atomic(
-            options.arena, (to_c_header(result.arena) if header else json.dumps(to_json(result.arena))).encode()
-        )
-    if options.report:
-        draw = report.svg if options.report.suffix == ".svg" else report.html
-        write_atomic(options.report, draw(result).encode())
-
-
 def _compare(options: argparse.Namespace) -> int:
     from topoformer import text
     from topoformer.scheduling import SCHEDULERS
@@ -131,6 +102,8 @@ def _compare(options: argparse.Namespace) -> int:
         names = [name.strip() for name in options.methods.split(",")]
     check_names(names)
     goal = objective_of(options)
+    check_suffix("--report", options.report, ".html")
+    check_targets(options.source, {"--report": options.report})
     source, _ = load(options)
     results: list[Schedule] = []
     try:
@@ -140,6 +113,8 @@ def _compare(options: argparse.Namespace) -> int:
         if not results:
             raise
         print(f"interrupted: {len(results)} of {len(names)} methods", file=sys.stderr)
+    if options.report:
+        write_comparison(results, options.report)
     print(json.dumps(text.compare_rows(results)) if options.json else text.compare_lines(results))
     return DONE
 
@@ -210,28 +185,6 @@ def objective_of(options: argparse.Namespace) -> "Objective":
     except ValueError as error:
         hint = "; name one with --device" if str(error).endswith("needs a device") else ""
         raise UsageError(f"{error}{hint}") from None
-
-
-def check_suffix(option: str, path: Path | None, *allowed: str) -> None:
-    special = path is not None and path.exists() and not path.is_file()  # /dev/null; directories are told apart later
-    if path and not special and not path.name.endswith(allowed):
-        raise UsageError(f"{option} takes a file that ends in {' or '.join(allowed)} (got {quoted(path.name)})")
-
-
-def check_targets(source: str, targets: "dict[str, Path | None]") -> None:
-    """Say now that a file cannot be written, not after the search."""
-    taken = {os.path.realpath(source): "SOURCE"}
-    for option, path in targets.items():
-        if path is None:
-            continue
-        if path.is_dir():
-            raise UsageError(f"{option}: {quoted(path)} is a directory")
-        if not path.parent.is_dir():
-            raise UsageError(f"{option}: there is no directory {quoted(path.parent)} to write {quoted(path.name)} to")
-        real = os.path.realpath(path)
-        if real in taken and (path.is_file() or not path.exists()):
-            raise UsageError(f"{option} and {taken[real]} are the same file, {quoted(path)}")
-        taken[real] = option
 
 
 def load(options: argparse.Namespace) -> "tuple[Source, float]":

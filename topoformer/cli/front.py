@@ -3,10 +3,15 @@
 import argparse
 import gzip
 import json
+from typing import TYPE_CHECKING
 
-from topoformer.cli.commands import DONE, check_suffix, check_targets, load, objective_of, prepared
+from topoformer.cli.commands import DONE, load, objective_of, prepared
 from topoformer.cli.options import UsageError
+from topoformer.cli.outputs import DRAWN, check_suffix, check_targets
 from topoformer.cli.progress import busy
+
+if TYPE_CHECKING:
+    from topoformer.front import Front
 
 ALONE = {
     "cost": "--cost measured",
@@ -16,6 +21,7 @@ ALONE = {
     "journal": "--journal",
     "dask": "--dask",
     "save": "--save",
+    "trace": "--trace",
     "arena": "--arena",
     "verify": "--verify",
     "memory_limit": "--memory-limit",
@@ -31,7 +37,6 @@ def pareto(options: argparse.Namespace) -> int:
     from graphs.io import write_atomic
     from topoformer import text
     from topoformer.front import pareto as search
-    from topoformer.front_plot import svg
 
     for name, option in ALONE.items():
         if getattr(options, name) not in (None, False, "simulated"):
@@ -47,7 +52,7 @@ def pareto(options: argparse.Namespace) -> int:
     goal = objective_of(options)
     if options.objective not in ("latency", "traffic") or goal.device is None:
         raise UsageError(f"--pareto weighs memory against latency or traffic (got '{options.objective}')")
-    check_suffix("--report", options.report, ".svg")
+    check_suffix("--report", options.report, ".svg", *DRAWN)
     check_targets(options.source, {"-o": options.output, "--report": options.report})
     source, _ = load(options)
     source = prepared(source, options)
@@ -67,6 +72,16 @@ def pareto(options: argparse.Namespace) -> int:
         data = (json.dumps(answer) + "\n").encode()
         write_atomic(options.output, gzip.compress(data, mtime=0) if options.output.suffix == ".gz" else data)
     if options.report:
-        write_atomic(options.report, svg(front).encode())
+        write_atomic(options.report, _drawn(front, options.report.suffix))
     print(json.dumps(answer) if options.json else text.pareto_lines(front))
     return DONE  # as a search for one order that was interrupted is
+
+
+def _drawn(front: "Front", suffix: str) -> bytes:
+    if suffix in DRAWN:
+        from topoformer.report.plot import picture
+
+        return picture(front.plot(), suffix)
+    from topoformer.front_plot import svg
+
+    return svg(front).encode()

@@ -168,7 +168,12 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write a place in one arena for each tensor, as JSON (.json) or a C header (.h)",
     )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write a page (.html) or a picture (.svg) of it")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write a page (.html) or a picture (.svg, .png, .pdf) of it"
+    )
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE.json", help="write a trace for Perfetto or chrome://tracing (gzipped: .gz)"
+    )
     _add_refine(parser)
 
 
@@ -192,6 +197,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     _add_search(parser)
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.html", help="write a page with all of them beside the best"
+    )
     parser.add_argument("--methods", metavar="A,B,C", help="names with commas between, or 'all' (default all)")
 
 

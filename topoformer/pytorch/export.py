@@ -32,6 +32,15 @@ def capture(module: nn.Module, example_inputs: ExampleInputs) -> ExportedProgram
     Raises:
         UnsupportedOp: the module does not trace; says why in one line.
         TypeError: an argument is of another type.
+
+    Example:
+        >>> import torch
+        >>> from graphs import from_fx
+        >>> from topoformer import capture
+        >>> with torch.device("meta"):  # no memory for 4 GiB of weights
+        ...     model = torch.nn.Linear(32768, 32768, bias=False)
+        >>> from_fx(capture(model, torch.ones(1, 32768)), name="large")
+        <Graph 'large': 1 nodes, 3 tensors (1 output, 1 input, 1 weight), 0 edges, writes 128.00 KiB, resident 4.00 GiB>
     """
     args, kwargs = _call_arguments(module, example_inputs)
     weights = [*module.parameters(), *module.buffers()]
@@ -106,6 +115,19 @@ def optimize(
         UnsupportedOp: the module does not trace, or an operator is not understood; names it.
         MemoryLimitError: no order can keep within ``memory_limit``, or none was found that does.
         TypeError, ValueError: an argument is of the wrong type or out of range.
+
+    Example:
+        >>> import torch
+        >>> from topoformer import optimize
+        >>> class Branches(torch.nn.Module):
+        ...     def forward(self, x):
+        ...         first, second = x.repeat(100), x.repeat(100) + 1
+        ...         return first.sum() + second.sum()
+        >>> better = optimize(Branches(), torch.ones(4), seconds=1)
+        >>> better.meta["schedule"]
+        <Schedule of 'Branches' by auto: peak 3,200 bytes, 0.667 of the program's, optimal>
+        >>> better(torch.ones(4)), Branches()(torch.ones(4))
+        (tensor(1200.), tensor(1200.))
     """
     search = Search(method, seconds, seed, steps, memory_limit, cache=cache)
     if isinstance(module, ExportedProgram):

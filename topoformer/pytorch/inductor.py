@@ -91,6 +91,20 @@ def inductor_pass(
 
     Raises:
         ValueError: there is no method of that name, or a value is out of range.
+
+    Example:
+        What Inductor does with the pass, by hand; one branch is summed up before the other begins:
+
+        >>> import torch
+        >>> from topoformer import capture, inductor_pass
+        >>> class Branches(torch.nn.Module):
+        ...     def forward(self, x):
+        ...         first, second = x.repeat(100), x.repeat(100) + 1
+        ...         return first.sum() + second.sum()
+        >>> graph = capture(Branches(), torch.ones(4)).graph_module.graph
+        >>> inductor_pass(seconds=1)(graph)
+        >>> [node.name for node in graph.nodes]
+        ['x', 'repeat', 'sum_1', 'repeat_1', 'add', 'sum_2', 'add_1', 'output']
     """
     return GraphPass(_search(method, seconds, seed, steps))
 
@@ -119,6 +133,13 @@ def inductor_options(
     Raises:
         ValueError: there is no method of that name, or a value is out of range; or one pass is set already in a torch
             before 2.13, which takes no second.
+
+    Example:
+        >>> import torch
+        >>> from topoformer import inductor_options
+        >>> model = torch.compile(torch.nn.Linear(2, 2), options=inductor_options(seconds=1))  # compiled when called
+        >>> sorted(inductor_options(method="lpmf"))[0]
+        'post_grad_custom_post_pass'
     """
     from torch._inductor import config
 

@@ -21,7 +21,15 @@ NOTICES = ("USDT:", "Memory block of unknown size")  # printed by the profiler, 
 
 
 class MeasuredPeak(NamedTuple):
-    """What one call took, above what was there when it began."""
+    """What one call took, above what was there when it began.
+
+    Example:
+        >>> import torch
+        >>> from topoformer import measure_peak
+        >>> peak = measure_peak(torch.zeros, 1000, device="cpu")
+        >>> peak.bytes, peak.end_bytes, peak.reserved_bytes, peak.result.shape
+        (4000, 4000, 0, torch.Size([1000]))
+    """
 
     bytes: int  # most at any moment
     end_bytes: int  # there when it had returned; negative where it freed more than it left
@@ -46,12 +54,20 @@ def measure_peak(
 
     Args:
         function: anything that can be called; to give it an argument named ``device``, wrap it.
+        args, kwargs: what it is called with.
         device: "cpu" or a CUDA device; by default the CUDA device of the tensors among the arguments and of the
             module that is called, the CPU where there is none. Memory on other devices is not measured.
 
     Raises:
         ValueError: ``device`` is neither, or the tensors are on several CUDA devices.
         RuntimeError: a profiler is active: there can be one at a time.
+
+    Example:
+        >>> import torch
+        >>> from topoformer import measure_peak
+        >>> peak = measure_peak(lambda: torch.zeros(1000).sum())  # 1,000 numbers and their sum of 4 bytes each
+        >>> peak.bytes, peak.end_bytes
+        (4004, 4)
     """
     where = _device(device, function, (args, kwargs))
     gc.collect()

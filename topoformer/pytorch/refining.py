@@ -34,7 +34,21 @@ Progress = Callable[[int, float], None]
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """What :func:`refine` found: a program in the order whose measured cost is lowest."""
+    """What :func:`refine` found: a program in the order whose measured cost is lowest.
+
+    Example:
+        >>> import torch
+        >>> from topoformer import refine
+        >>> class Branches(torch.nn.Module):
+        ...     def forward(self, x):
+        ...         first, second = x.repeat(100), x.repeat(100) + 1
+        ...         return first.sum() + second.sum()
+        >>> found = refine(Branches(), torch.ones(4), evaluations=4, seconds=1, workers=0)
+        >>> found.value < found.program_value, found.value <= found.start_value, len(found.trials)
+        (True, True, 4)
+        >>> found.module(torch.ones(4)), [node.name for node in found.program.graph.nodes][-1]
+        (tensor(1200.), 'output')
+    """
 
     program: ExportedProgram
     schedule: Schedule  # its ``cost.custom`` is the measured cost
@@ -87,12 +101,12 @@ def refine(
     keeps what was found.
 
     Args:
-        module: a module, with inputs as for :func:`topoformer.capture`, or an ExportedProgram; not changed.
+        module: a module, with ``example_inputs`` as for :func:`topoformer.capture`, or an ExportedProgram; not changed.
         cost: "peak", most bytes that the allocator had handed out at once; "heap", bytes that a heap grows to;
             "seconds", median time of a run; or a function ``cost(module, inputs)`` of the reordered module that
             returns a number, lower is better.
         batch_size: orders measured between two looks at the model, as many at once as there are workers.
-        method, seconds, steps: of the search by simulation, as for :func:`topoformer.schedule`.
+        method, seconds, steps, seed: of the search by simulation, as for :func:`topoformer.schedule`.
         timeout: seconds that one measurement may take; needs workers.
         workers: processes that measure; 0 measures in this one, where running out of memory ends it. A script that
             starts some needs ``if __name__ == "__main__":``. Times are best measured by one.
@@ -105,16 +119,37 @@ def refine(
     Raises:
         UnsupportedOp: the module does not trace.
         ValueError: the program cannot be run, the order given fails, or an argument is out of range.
+
+    Example:
+        >>> import torch, topoformer
+        >>> net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 8))
+        >>> found = topoformer.refine(net, torch.ones(1, 8), evaluations=4, seconds=1, workers=0)
+        >>> found.value <= found.program_value, found.schedule.order.tolist()  # there is one order only
+        (True, [0, 1, 2])
     """
     began = time.perf_counter()
     program, graph = _captured(module, example_inputs, name, evaluations)
     found = schedule(graph, method, seconds=seconds, seed=seed, steps=steps)
     with _measured(program, workers, dask, executor) as (where, make):
         search = _Search(graph, MeasuredCost(where, cost), make, timeout, seed)
-        own, start = search.first(found.order)
-        result = search.refine(found, evaluations - 2, batch_size, journal, progress)
-        trials = (own, start, *result.trials)
-        best, own, start = search.best(trials, noisy=cost == "seconds")
+        return _refined(program, found, search, evaluations, batch_size, journal, progress, began)
+
+
+def _refined(
+    program: ExportedProgram,
+    found: Schedule,
+    search: "_Search",
+    evaluations: int,
+    batch_size: int,
+    journal: str | os.PathLike[str] | None,
+    progress: Progress | None,
+    began: float,
+) -> Refined:
+    """The best of ``evaluations`` orders by measurement, of which the first two are the order given and ``found``."""
+    own, start = search.first(found.order)
+    result = search.refine(found, evaluations - 2, batch_size, journal, progress)
+    trials, cost = (own, start, *result.trials), search.cost.measure
+    best, own, start = search.best(trials, noisy=cost == "seconds")
     took, interrupted = time.perf_counter() - began, result.stopped == "interrupted"
     ordered = replace(_scheduled(found, best, own, start, _name(cost), took), interrupted=interrupted)
     return Refined(_in_order(program, ordered), ordered, start.value, trials, result.stopped, result.units)

@@ -44,6 +44,7 @@ def measure_scratch(
 
     Args:
         program: what :func:`graphs.from_fx` made ``graph`` of; its placeholders need ``meta["val"]``.
+        graph: not changed.
         cache: where to look first; by default :meth:`ScratchCache.of_user`. Its keys tell apart versions of PyTorch,
             devices, numbers of threads and settings that choose kernels.
 
@@ -51,6 +52,17 @@ def measure_scratch(
         GraphError: ``graph`` is not of this program.
         UnsupportedOp: nothing is known about the value of a placeholder.
         RuntimeError: a profiler is active.
+
+    Example:
+        >>> import torch
+        >>> from graphs import from_fx, peak_bytes
+        >>> from topoformer import capture, measure_scratch
+        >>> from topoformer.pytorch.scratch_cache import ScratchCache
+        >>> program = capture(torch.nn.Conv1d(8, 8, 3), torch.ones(1, 8, 100))
+        >>> graph = from_fx(program)
+        >>> measured = measure_scratch(program, graph, cache=ScratchCache(None))  # None: kept in memory only
+        >>> [peak_bytes(measured) - peak_bytes(graph)] == measured.scratch.tolist()  # of the one node
+        True
     """
     module = module_of(program, graph)
     cache = ScratchCache.of_user() if cache is None else cache

@@ -57,9 +57,6 @@ def compile_train_step(
         loss.backward()
         optimizer.step()
 
-    The model's Python runs once, when the step is captured. A batch of other shapes, ``model.eval()``, or an option of
-    the optimiser that turns something on or off, lead to a new capture; learning rates and the like are read each time.
-
     Args:
         model: not changed now; each step trains it.
         loss_fn: a function or module of the model's output and the target; None if the model returns the loss itself
@@ -67,12 +64,10 @@ def compile_train_step(
         optimizer: ``SGD``, ``Adam`` or ``AdamW`` of ``torch.optim``, in any of their variants. Another one, or one
             with hooks, is called as it is once the gradients are there, which gains less memory.
         example_batch: ``(inputs, target)``; inputs are a tensor, a tuple, or a dictionary of keyword arguments.
-        method, seconds, seed, steps, memory_limit, cache: as for :func:`topoformer.schedule`. What is resident are
-            parameters, buffers, optimiser state and the batch.
+        method, seconds, seed, steps, memory_limit, cache: as for :func:`topoformer.schedule`.
         autocast: run model and loss under ``torch.autocast`` with this dtype.
         accumulate: number of batches whose mean gradient makes one update; until then it is in ``parameter.grad``.
-        max_grad_norm: clip as ``torch.nn.utils.clip_grad_norm_`` does; ``step.grad_norm`` is the norm before.
-        max_grad_value: clip as ``torch.nn.utils.clip_grad_value_`` does.
+        max_grad_norm, max_grad_value: clip as ``clip_grad_norm_`` and ``clip_grad_value_`` of ``torch.nn.utils`` do.
         scaler: scales the loss, skips updates that are not finite; it has to see all gradients before any is used.
         rewrite: besides ordering it, let element-wise operators write into an argument that is done with, and compute
             the two gradients of a convolution one by one. Results are equal bit for bit, peaks lower.
@@ -81,12 +76,22 @@ def compile_train_step(
         UnsupportedOp: the step cannot be captured such that it would do the same; one line that says why.
         MemoryLimitError: no order can keep within ``memory_limit``, or none was found that does.
         TypeError, ValueError: an argument is of the wrong type or out of range.
+
+    Example:
+        >>> import torch, topoformer
+        >>> model, batch = torch.nn.Linear(3, 1), (torch.ones(2, 3), torch.zeros(2, 1))
+        >>> step = topoformer.compile_train_step(model, torch.nn.MSELoss(), torch.optim.SGD(model.parameters()), batch)
+        >>> step(batch) > step(batch)
+        tensor(True)
     """
     _check_arguments(model, optimizer, loss_fn, example_batch)
     options = _Options(accumulate, autocast, Clipping(max_grad_norm, max_grad_value), scaler)
     search = Search(method, seconds, seed, steps, memory_limit, rewrite, cache)
-    step = TrainStep(model, loss_fn, optimizer, search, options)
-    step.prepare(example_batch)
+    return _prepared(TrainStep(model, loss_fn, optimizer, search, options), example_batch)
+
+
+def _prepared(step: "TrainStep", batch: Any) -> "TrainStep":
+    step.prepare(batch)
     return step
 
 
@@ -122,7 +127,24 @@ class _Plan:
 
 
 class TrainStep:
-    """One training step as a function of a batch; made by :func:`compile_train_step`."""
+    """One training step as a function of a batch; made by :func:`compile_train_step`.
+
+    The model's Python runs once, when the step is captured. A batch of other shapes, ``model.eval()``, or an option of
+    the optimiser that turns something on or off, lead to a new capture; learning rates and the like are read each time.
+    ``grad_norm`` is that of the last update before it was clipped, float32[]; None without ``max_grad_norm``.
+
+    Example:
+        >>> import torch
+        >>> from topoformer import compile_train_step
+        >>> model, batch = torch.nn.Linear(3, 1), (torch.ones(2, 3), torch.zeros(2, 1))
+        >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> step = compile_train_step(model, torch.nn.functional.mse_loss, sgd, batch, seconds=1, max_grad_norm=1.0)
+        >>> step.captures, step.schedule.proven_optimal, step.schedule.cost.resident_bytes  # weights and batch
+        (1, True, 48)
+        >>> loss = step((torch.ones(5, 3), torch.zeros(5, 1)))  # captured anew
+        >>> step.captures, loss.requires_grad, step.grad_norm.shape
+        (2, False, torch.Size([]))
+    """
 
     def __init__(
         self, model: nn.Module, loss_fn: Any, optimizer: torch.optim.Optimizer, search: Search, options: _Options
@@ -138,7 +160,10 @@ class TrainStep:
 
     @property
     def schedule(self) -> Schedule:
-        """Of the program that was run or captured last: peaks, bound, order, what is alive at the peak."""
+        """Of the program that was run or captured last: peaks, bound, order, what is alive at the peak.
+
+        What is resident are parameters, buffers, optimiser state and the batch.
+        """
         return self._latest.ordered.schedule
 
     @property

@@ -1,0 +1,125 @@
+"""The files that a command writes: what they may be called is checked before the search, which may be long."""
+
+import argparse
+import gzip
+import json
+import os
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphs.errors import quoted
+from topoformer.cli.options import UsageError
+
+if TYPE_CHECKING:
+    from graphs import Graph
+    from topoformer.report import Compared
+    from topoformer.scheduling import Schedule
+    from topoformer.sources import Source
+
+DRAWN = (".png", ".pdf")  # by Matplotlib
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """Say now what could not be written after the search; raises UsageError."""
+    check_suffix("--save", options.save, ".pt2", ".onnx")
+    check_suffix("--report", options.report, ".html", ".svg", *DRAWN)
+    check_suffix("--trace", options.trace, ".json", ".json.gz")
+    check_suffix("--arena", options.arena, ".json", ".h")
+    targets = {"-o": options.output, "--save": options.save, "--report": options.report, "--arena": options.arena}
+    check_targets(options.source, targets | {"--journal": options.journal, "--trace": options.trace})
+
+
+def check_suffix(option: str, path: Path | None, *allowed: str) -> None:
+    special = path is not None and path.exists() and not path.is_file()  # /dev/null; directories are told apart later
+    if path and not special and not path.name.endswith(allowed):
+        raise UsageError(f"{option} takes a file that ends in {' or '.join(allowed)} (got {quoted(path.name)})")
+    if path and path.suffix in DRAWN and find_spec("matplotlib") is None:
+        raise UsageError(f"{option} to a {path.suffix} needs matplotlib: pip install 'topoformer[plot]'")
+
+
+def check_targets(source: str, targets: "dict[str, Path | None]") -> None:
+    """Say now that a file cannot be written, not after the search."""
+    taken = {os.path.realpath(source): "SOURCE"}
+    for option, path in targets.items():
+        if path is None:
+            continue
+        if path.is_dir():
+            raise UsageError(f"{option}: {quoted(path)} is a directory")
+        if not path.parent.is_dir():
+            raise UsageError(f"{option}: there is no directory {quoted(path.parent)} to write {quoted(path.name)} to")
+        real = os.path.realpath(path)
+        if real in taken and (path.is_file() or not path.exists()):
+            raise UsageError(f"{option} and {taken[real]} are the same file, {quoted(path)}")
+        taken[real] = option
+
+
+def write_outputs(source: "Source", result: "Schedule", answer: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write every file that was asked for, each whole or not at all."""
+    from graphs.io import write_atomic
+    from topoformer.sources import save_program
+
+    if options.output:
+        write_atomic(options.output, _packed(answer, options.output))
+    if options.save and source.program is not None:
+        save_program(source.program, result.order, options.save)
+    if options.arena:
+        from graphs.arena_export import to_c_header, to_json
+
+        header = options.arena.suffix == ".h"
+        write_atomic(
+            options.arena, (to_c_header(result.arena) if header else json.dumps(to_json(result.arena))).encode()
+        )
+    if options.report:
+        write_atomic(options.report, _report(result, options.report.suffix))
+    if options.trace:
+        from topoformer.report.trace import trace
+
+        write_atomic(options.trace, _packed(trace(result), options.trace))
+
+
+def write_comparison(results: "Sequence[Schedule]", path: Path) -> None:
+    """The page of the best of ``results``, with all of them compared."""
+    from graphs.io import write_atomic
+    from topoformer.report import Compared, html
+
+    rows = [Compared(one.method, one.method_cost.peak_bytes, one.search_seconds) for one in results]
+    best = min(results, key=lambda one: one.objective.key(one.cost))
+    write_atomic(path, html(best, compared=rows).encode())
+
+
+def _packed(data: dict[str, Any], path: Path) -> bytes:
+    text = (json.dumps(data) + "\n").encode()
+    return gzip.compress(text, mtime=0) if path.suffix == ".gz" else text
+
+
+def _report(result: "Schedule", suffix: str) -> bytes:
+    """A picture, or a page on which the order stands beside those of the list policies."""
+    if suffix in DRAWN:
+        from topoformer.report.plot import picture
+
+        return picture(result.plot(), suffix)
+    from topoformer.report import html, svg
+
+    if suffix == ".svg":
+        return svg(result).encode()
+    return html(result, compared=_policies(result.graph, result)).encode()
+
+
+def _policies(graph: "Graph", result: "Schedule") -> "list[Compared]":
+    """The orders of list policies beside the one found: what other schedulers do takes milliseconds to try."""
+    import time
+
+    from graphs import peak_bytes
+    from topoformer.report import Compared
+    from topoformer.scheduling import SCHEDULERS, scheduler_named
+
+    rows = [Compared(result.method, result.method_cost.peak_bytes, result.search_seconds)]
+    for name, where in SCHEDULERS.items():
+        if ".list_scheduling:" in where and name != result.method:
+            policy: Any = scheduler_named(name)
+            began = time.perf_counter()
+            order = policy(graph, result.objective, seconds=1.0, seed=result.seed)
+            rows.append(Compared(name, peak_bytes(graph, order), time.perf_counter() - began))
+    return rows
