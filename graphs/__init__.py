@@ -14,15 +14,18 @@ from graphs.memory import LiveTensor, MemoryProfile, peak_bytes, simulate
 
 if TYPE_CHECKING:
     from graphs.device import DEVICES, Device
-    from graphs.fx import apply_order, from_fx
+    from graphs.fx import from_fx
     from graphs.latency import Timeline, simulate_latency
     from graphs.nx import from_networkx, to_networkx
+    from graphs.onnx import from_onnx
+    from graphs.programs import apply_order
     from graphs.synthetic import layered
     from graphs.traffic import Traffic, simulate_traffic
 
 _LAZY = {
     "from_fx": "graphs.fx",
-    "apply_order": "graphs.fx",
+    "from_onnx": "graphs.onnx",
+    "apply_order": "graphs.programs",
     "from_networkx": "graphs.nx",
     "to_networkx": "graphs.nx",
     "layered": "graphs.synthetic",
@@ -51,6 +54,7 @@ __all__ = [
     "check_order",
     "from_fx",
     "from_networkx",
+    "from_onnx",
     "inverse",
     "layered",
     "load",

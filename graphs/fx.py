@@ -95,16 +95,6 @@ def apply_order(program: Program, order: npt.ArrayLike) -> Program:
 
     Raises:
         GraphError: not a permutation of the program's calls, or a value would be used before it is made.
-
-    Example:
-        >>> import torch
-        >>> from torch.fx.experimental.proxy_tensor import make_fx
-        >>> from graphs import apply_order, from_fx
-        >>> program = make_fx(lambda x: (x.sin(), x.cos()))(torch.ones(2))
-        >>> from_fx(program).labels
-        ('sin', 'cos')
-        >>> [node.name for node in apply_order(program, [1, 0]).graph.nodes]
-        ['x_1', 'cos', 'sin', 'output']
     """
     if isinstance(program, ExportedProgram):
         return _rebuilt(program, _reordered(program.graph, order))

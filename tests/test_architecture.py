@@ -17,7 +17,7 @@ OWN = {
     "topoformer": ("bench/",),
     "bayesopt_perm": ("topoformer/schedulers/bayes.py", "bench/"),
     "bench": (),
-    "tests": (),
+    "tests": ("bench/one_run.py",),
 }
 TORCH = (
     "graphs/fx*.py", "graphs/pt2.py", "graphs/models/", "topoformer/pytorch/",
@@ -29,7 +29,9 @@ HEAVY = {
     "torch_geometric": ("topoformer/net/", "bench/"),
     "botorch": ("bayesopt_perm/", "bench/"),
     "gpytorch": ("bayesopt_perm/", "bench/"),
-    "onnx": ("graphs/onnx.py", "bench/"),
+    "onnx": ("graphs/onnx*.py", "bench/"),
+    "onnxruntime": ("bench/",),
+    "onnxscript": ("bench/",),
 }
 LINES, FUNCTION_LINES, KERNEL_LINES = 400, 60, 80
 

@@ -1,4 +1,4 @@
-"""What the command line can schedule: a graph file, an exported program, or a Python function that makes a module."""
+"""What the command line can schedule: a graph, an ONNX model, an exported program, a function that makes a module."""
 
 import importlib
 import importlib.util
@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import graphs
 from graphs.errors import unknown_name
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from torch.export import ExportedProgram
 
     from topoformer.pytorch.verify import Verification
@@ -28,21 +29,37 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class Source:
-    """A graph and, where it came from PyTorch, the program to hand back."""
+    """A graph and, where it came from PyTorch or ONNX, the program or model to hand back."""
 
     graph: graphs.Graph
     program: "ExportedProgram | None" = None
+    model: "ModelProto | None" = None
+    path: Path | None = None  # file of the model, beside which its external data lie
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a file ends in that the source can be written to, "" where there is none."""
+        return ".onnx" if self.model is not None else ".pt2" if self.program is not None else ""
 
 
-def load_source(source: str) -> Source:
-    """Load ``graph.json[.gz]``, ``program.pt2``, ``package.module:factory`` or ``path/file.py:factory``.
+def load_source(source: str, *, dims: Mapping[str, int] | None = None, aliases: str | None = None) -> Source:
+    """Load ``graph.json[.gz]``, ``model.onnx``, ``program.pt2``, ``package.module:factory`` or ``file.py:factory``.
 
     ``factory()`` returns ``(module, example_inputs)``, as :func:`topoformer.optimize` takes them.
+
+    Args:
+        dims: sizes of the symbolic dimensions of an ONNX model, ``{"batch": 8}``.
+        aliases: which values of an ONNX model share memory, as :func:`graphs.onnx.from_onnx` says.
 
     Raises:
         SourceError, GraphError, UnsupportedOp: one line that says what is wrong.
         OSError: a file cannot be read.
     """
+    if source.endswith(".onnx"):
+        return _from_onnx(source, dims or {}, aliases)
+    if dims or aliases is not None:
+        what = "sizes of dimensions" if dims else "aliases"
+        raise SourceError(f"'{source}': {what} can only be chosen for an .onnx file")
     if source.endswith(".pt2"):
         from graphs.fx import from_fx
         from graphs.pt2 import load_pt2
@@ -52,19 +69,42 @@ def load_source(source: str) -> Source:
     module, colon, factory = source.rpartition(":")
     if colon and factory.isidentifier() and not os.path.exists(source):
         return _from_factory(source, module, factory)
-    if source.endswith(".onnx"):
-        raise SourceError(f"'{source}': .onnx files cannot be read by this version; export the model as .pt2")
     if source.endswith(".py") and os.path.isfile(source):
         raise SourceError(f"'{source}' is Python: name the function in it that makes the module, '{source}:function'")
     return Source(graphs.load(source))
 
 
-def save_program(program: "ExportedProgram", order: graphs.Order, path: str) -> None:
-    """Write ``program`` in ``order`` to a ``.pt2`` file, whole or not at all."""
+def check_savable(source: Source, path: str | os.PathLike[str]) -> None:
+    """Raises SourceError unless ``source`` can be written to a file called ``path``."""
+    if not source.suffix:
+        raise SourceError(f"'{source.graph.name}' is a graph, without a program to save")
+    if not os.fspath(path).endswith(source.suffix):
+        what = "an ONNX model is" if source.model is not None else "a PyTorch program is"
+        raise SourceError(f"'{os.fspath(path)}': {what} saved to a {source.suffix} file")
+
+
+def save_program(source: "Source | ExportedProgram", order: graphs.Order, path: str | os.PathLike[str]) -> None:
+    """Write the program or model of ``source`` in ``order`` to a ``.pt2`` or ``.onnx`` file, whole or not at all.
+
+    External data of an ONNX model are copied beside the file, unless they lie there already.
+
+    Raises:
+        SourceError: there is none, or the file is called otherwise.
+        GraphError: the external data of an ONNX model cannot be copied.
+        OSError: the file cannot be written.
+    """
+    if isinstance(source, Source):
+        check_savable(source, path)
+        if source.model is not None:
+            from graphs import onnx
+
+            onnx.save_onnx(onnx.apply_order(source.model, order), path, source=source.path)
+            return
+        source = program_of(source)
     from graphs.fx import apply_order
     from graphs.pt2 import save_pt2
 
-    save_pt2(apply_order(program, order), path)
+    save_pt2(apply_order(source, order), path)
 
 
 def check_runnable(source: Source, what: str) -> None:
@@ -107,9 +147,28 @@ def verified(source: Source, schedule: "Schedule", *, with_scratch: bool) -> "Ve
 
 def program_of(source: Source) -> "ExportedProgram":
     """The program of ``source``; raises SourceError where there is none."""
+    if source.model is not None:
+        raise SourceError(
+            f"'{source.graph.name}' is an ONNX model, which cannot be run here: only .pt2 and factories can"
+        )
     if source.program is None:
         raise SourceError(f"'{source.graph.name}' is a graph, without a program to run")
     return source.program
+
+
+def _from_onnx(source: str, dims: Mapping[str, int], aliases: str | None) -> Source:
+    try:
+        from graphs import onnx
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("onnx", "google"):
+            raise
+        raise SourceError("reading .onnx files needs the package 'onnx': pip install 'topoformer[onnx]'") from None
+    path = Path(source)
+    model = onnx.load_onnx(path)
+    with onnx.naming(path):
+        chosen = onnx.ALIASES[0] if aliases is None else aliases
+        graph = onnx.from_onnx(model, dims=dims, aliases=chosen, name=path.stem, folder=path.parent)
+    return Source(graph, model=model, path=path)
 
 
 def _from_factory(source: str, module: str, name: str) -> Source:

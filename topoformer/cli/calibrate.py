@@ -80,7 +80,8 @@ def _program(name: str) -> "Source":
 
     source = load_source(name)
     if source.program is None:
-        raise UsageError(f"calibrate takes programs, a .pt2 or a factory ({quoted(name)} is a graph)")
+        what = "a graph" if source.model is None else "an ONNX model"
+        raise UsageError(f"calibrate takes programs, a .pt2 or a factory ({quoted(name)} is {what})")
     return source
 
 

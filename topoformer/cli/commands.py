@@ -59,14 +59,19 @@ def _schedule(options: argparse.Namespace) -> int:
 
 def prepared(source: "Source", options: argparse.Namespace) -> "Source":
     """``source`` as it is to be searched; complains now, not after the search, of what cannot be done with it."""
-    from topoformer.sources import check_runnable, with_measured_scratch, with_measured_seconds
+    from topoformer.sources import check_runnable, check_savable, with_measured_scratch, with_measured_seconds
 
-    wanted = {"--save": options.save, "--measure-scratch": options.measure_scratch, "--verify": options.verify}
+    what = "a graph" if source.model is None else "an ONNX model"
+    if options.save and not source.suffix:
+        raise UsageError(f"--save needs a SOURCE that is a program or model ({quoted(options.source)} is {what})")
+    if options.save:
+        check_savable(source, options.save)
+    wanted = {"--measure-scratch": options.measure_scratch, "--verify": options.verify}
     wanted |= {"--measure-seconds": options.measure_seconds, "--cost measured": options.cost == "measured"}
     for option, value in wanted.items():
         if value and source.program is None:
             text = f"{option} needs a SOURCE that is a program, a .pt2 or a factory"
-            raise UsageError(f"{text} ({quoted(options.source)} is a graph)")
+            raise UsageError(f"{text} ({quoted(options.source)} is {what})")
     if options.verify or options.cost == "measured":
         check_runnable(source, options.source)
     if options.measure_seconds:
@@ -192,7 +197,7 @@ def load(options: argparse.Namespace) -> "tuple[Source, float]":
 
     began = time.perf_counter()
     with busy(f"reading {options.source}", options):
-        source = load_source(options.source)
+        source = load_source(options.source, dims=dict(options.dim), aliases=options.aliases)
     return source, time.perf_counter() - began
 
 

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 from graphs.errors import quoted, unknown_name
 from graphs.units import parse_bytes
 
-SOURCE_HELP = """a graph (.json, .json.gz), a torch.export program (.pt2), or a function that returns
-                      (module, example_inputs): package.module:factory or path/file.py:factory"""
+SOURCE_HELP = """a graph (.json, .json.gz), a torch.export program (.pt2), an ONNX model (.onnx), or a function that
+                      returns (module, example_inputs): package.module:factory or path/file.py:factory"""
 EXAMPLES = {
     "calibrate": """example:
   topoformer calibrate model.py:make graphs.models:resnet18
@@ -23,7 +23,8 @@ Then --device cpu is this machine, for schedule and compare.""",
   topoformer compare graph.json --methods program,lpmf,auto""",
     "schedule": """examples:
   topoformer schedule graph.json --seconds 5
-  topoformer schedule model.py:make --save better.pt2 --report memory.svg
+  topoformer schedule model.py:make --save better.pt2 --report memory.html
+  topoformer schedule model.onnx --dim batch=8 --save better.onnx
   topoformer schedule graph.json --json > schedule.json
   topoformer schedule model.pt2 --measure-scratch --verify
   topoformer schedule graph.json --objective latency --device h100-sxm --streams 2 --memory-limit 4GiB
@@ -102,6 +103,19 @@ def _version() -> str:
 
 def _add_effort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
+    parser.add_argument(
+        "--dim",
+        type=_dimension,
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="size of a symbolic dimension of an ONNX model, as in batch=8; may be repeated",
+    )
+    parser.add_argument(
+        "--aliases",
+        choices=("onnxruntime", "views", "none"),
+        help="what shares memory in an ONNX model: as the runtime has it (default), views only, nothing",
+    )
     parser.add_argument("--seconds", type=_seconds, default=10.0, metavar="S", help="time to search (default 10)")
     parser.add_argument(
         "--steps", type=_positive, metavar="N", help="states to look at at most: the same on any machine"
@@ -161,7 +175,7 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         help="memory against latency (or --objective traffic): orders between the least of both (default 8)",
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the schedule as JSON (gzipped: .gz)")
-    parser.add_argument("--save", type=Path, metavar="FILE.pt2", help="write the reordered program")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the reordered program (.pt2, .onnx)")
     parser.add_argument(
         "--arena",
         type=Path,
@@ -247,6 +261,13 @@ def _seconds(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be positive and finite (got {quoted(text, 30)})")
     return value
+
+
+def _dimension(text: str) -> tuple[str, int]:
+    name, equals, size = text.rpartition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"must be a name and a size, as in batch=8 (got {quoted(text, 30)})")
+    return name, _positive(size)
 
 
 def _percent(text: str) -> float:

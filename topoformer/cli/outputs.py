@@ -62,8 +62,8 @@ def write_outputs(source: "Source", result: "Schedule", answer: dict[str, Any], 
 
     if options.output:
         write_atomic(options.output, _packed(answer, options.output))
-    if options.save and source.program is not None:
-        save_program(source.program, result.order, options.save)
+    if options.save:
+        save_program(source, result.order, options.save)
     if options.arena:
         from graphs.arena_export import to_c_header, to_json
 
