@@ -2,10 +2,12 @@
 
 import argparse
 import copy
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,13 +24,18 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="of torch")
     parser.add_argument("--only", nargs="*", default=list(SETUPS), choices=SETUPS, help="these setups")
     parser.add_argument("--seconds", type=float, default=10.0, help="for the search of each order")
+    parser.add_argument("--out", type=Path, help="append a JSON line for each row")
 
 
-def table(device: str, only: Sequence[str], seconds: float) -> Iterator[str]:
+def table(device: str, only: Sequence[str], seconds: float, out: Path | None) -> Iterator[str]:
     """The benchmark's rows in Markdown, as they come."""
     yield from HEADER
     for name in only:
-        yield row(name, device, seconds)
+        line = measure(name, device, seconds)
+        if out is not None:
+            with out.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(line) + "\n")
+        yield row(line)
 
 
 HEADER = (
@@ -40,7 +47,16 @@ HEADER = (
 WAYS: tuple[dict[str, Any], ...] = ({}, {"rewrite": False}, {"rewrite": False, "method": "program"})
 
 
-def row(name: str, device: str, seconds: float) -> str:
+def row(line: dict[str, Any]) -> str:
+    """One setup in Markdown."""
+    peaks = [line[name] for name in ("eager_bytes", "traced_bytes", "ordered_bytes", "ours_bytes")]
+    sizes = " | ".join(f"{peak:,}" for peak in peaks)
+    times = f"{line['time_of_traced']:.3f} | {line['time_of_eager']:.3f} | {line['capture_and_search_seconds']:.1f} s"
+    parts = f"{peaks[3] / peaks[1]:.3f} | {peaks[3] / peaks[0]:.3f}"
+    return f"| {line['step']} | {sizes} | {parts} | {line['search']} | {line['equal_to_eager']} | {times} |"
+
+
+def measure(name: str, device: str, seconds: float) -> dict[str, Any]:
     """One setup: peaks in bytes above what is there between steps, times as ratios of ours."""
     given = on_device(setup(name), device)
     models = [copy.deepcopy(given.model) for _ in range(len(WAYS) + 1)]
@@ -62,11 +78,18 @@ def row(name: str, device: str, seconds: float) -> str:
     times = paired_seconds(calls)
     found = steps[0].schedule
     proof = "optimal" if found.proven_optimal else f"gap {found.gap:.1%}"
-    return (
-        f"| {name} | {plain:,} | {traced:,} | {ordered:,} | {ours:,} | {ours / traced:.3f} | {ours / plain:.3f} "
-        f"| {proof} | {difference(models[0], models[-1])} | {ratio(times, 0, 2):.3f} | {ratio(times, 0, 3):.3f} "
-        f"| {took[0]:.1f} s |"
-    )
+    return {
+        "step": name,
+        "eager_bytes": plain,
+        "traced_bytes": traced,
+        "ordered_bytes": ordered,
+        "ours_bytes": ours,
+        "search": proof,
+        "equal_to_eager": difference(models[0], models[-1]),
+        "time_of_traced": ratio(times, 0, 2),
+        "time_of_eager": ratio(times, 0, 3),
+        "capture_and_search_seconds": took[0],
+    }
 
 
 def on_device(given: Setup, device: str) -> Setup:

@@ -1,6 +1,7 @@
 """What a search returns: an order that has been checked, what it costs, and how far from the best it can be."""
 
 import math
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,18 @@ class Schedule:
         from topoformer.report.plot import plot
 
         return plot(self, ax)
+
+    def report(self, path: "str | os.PathLike[str]") -> None:
+        """Write a page (``.html``) or a picture (``.svg``, ``.png``, ``.pdf``) of it, whole or not at all.
+
+        Raises:
+            ValueError: the file's name ends in something else.
+            ModuleNotFoundError: Matplotlib, which draws ``.png`` and ``.pdf``, is not installed.
+            OSError: the file cannot be written.
+        """
+        from topoformer.report.files import write_report
+
+        write_report(self, path)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the picture of the report."""

@@ -71,6 +71,7 @@ SCHEDULERS: dict[str, str] = {
     "lpmf": "topoformer.schedulers.list_scheduling:lpmf",
     "net_change": "topoformer.schedulers.list_scheduling:net_change",
     "dfs": "topoformer.schedulers.list_scheduling:dfs",
+    "liu": "topoformer.schedulers.list_scheduling:liu",
     "bfs": "topoformer.schedulers.list_scheduling:bfs",
     "oldest": "topoformer.schedulers.list_scheduling:oldest",
     "smallest": "topoformer.schedulers.list_scheduling:smallest",
@@ -96,6 +97,7 @@ USES: dict[str, str] = {
     "topoformer": "memory",
     "lpmf": "memory",
     "net_change": "memory",
+    "liu": "memory",
     "smallest": "memory",
 }
 

@@ -1,6 +1,7 @@
 """Every policy against a naive list scheduler that looks at all ready nodes at every step."""
 
 import math
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import graphs
 from graphs import Kind
 from graphs.cost import OBJECTIVES
+from graphs.synthetic import tree
 from tests import oracle
 from tests.strategies import random_graph
 from topoformer.schedulers import list_scheduling as ls
@@ -57,6 +59,38 @@ def naive_post_order(graph):
     return order
 
 
+def liu_peaks(graph):
+    """(peak of each node's cone as if it were a tree, bytes that stay of the node)."""
+    preds, readers = oracle.preds_of(graph), oracle.readers_of(graph)
+    stays = [{t for t in row if graph.kind[t] == Kind.OUTPUT or readers[t]} for row in oracle.writes_of(graph)]
+    kept, peaks = [oracle.bytes_of(graph, row) for row in stays], []
+    for v in range(graph.n):
+        held, highest = 0, 0
+        for u in sorted(sorted(preds[v]), key=lambda u: kept[u] - peaks[u]):
+            highest = max(highest, held + peaks[u])
+            held += kept[u]
+        peaks.append(max(highest, held + step_bytes(graph, v)))
+    return peaks, kept
+
+
+def naive_liu(graph):
+    preds, order = oracle.preds_of(graph), []
+    peaks, kept = liu_peaks(graph)
+    key = lambda u: (kept[u] - peaks[u], u)  # noqa: E731
+
+    def visit(node):
+        for before in sorted(preds[node] - set(order), key=key):
+            if before not in order:
+                visit(before)
+        if node not in order:
+            order.append(node)
+
+    followed = set().union(*preds) if graph.n else set()
+    for node in sorted(set(range(graph.n)) - followed, key=key):
+        visit(node)
+    return order
+
+
 def path_length(graph, node):
     weight = [float(s) for s in graph.seconds] if graph.seconds.any() else [1.0] * graph.n
     later = [v for v in range(graph.n) if node in oracle.preds_of(graph)[v]]
@@ -75,6 +109,7 @@ KEYS = {
         )
     ),
     "dfs": lambda g: lambda done, v, arrival, live, highest: naive_post_order(g).index(v),
+    "liu": lambda g: lambda done, v, arrival, live, highest: naive_liu(g).index(v),
     "critical_path": lambda g: lambda done, v, arrival, live, highest: -path_length(g, v),
 }
 
@@ -113,3 +148,19 @@ def test_a_deep_chain_needs_no_recursion():
     )
     for name in KEYS:
         assert getattr(ls, name)(graph, OBJECTIVES["memory"], seconds=1, seed=0).tolist() == list(range(n))
+
+
+def test_the_order_of_liu_is_the_best_post_order_of_a_tree():
+    for seed in range(40):
+        graph = tree(9, seed=7600 + seed)
+        found = graphs.peak_bytes(graph, ls.liu(graph, OBJECTIVES["memory"], seconds=1, seed=0))
+        assert found == min(oracle.peak(graph, order) for order in post_orders(graph, graph.n - 1))
+
+
+def post_orders(graph, root):
+    """All depth-first post-orders of the subtree below ``root``."""
+    found = []
+    for children in permutations(oracle.preds_of(graph)[root]):
+        for parts in product(*(post_orders(graph, child) for child in children)):
+            found.append([node for part in parts for node in part] + [root])
+    return found

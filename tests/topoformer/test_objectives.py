@@ -109,7 +109,18 @@ def test_a_measure_of_ones_own_is_minimised():
     result = schedule(WIDE, objective=goal, seconds=2.0, steps=100)
     assert result.cost.custom == min(
         goal.value(goal.measure(WIDE, scheduler_named(name)(WIDE, goal, seconds=1.0, seed=0)))
-        for name in ("program", "lpmf", "net_change", "dfs", "bfs", "oldest", "smallest", "critical_path", "random")
+        for name in (
+            "program",
+            "lpmf",
+            "net_change",
+            "dfs",
+            "liu",
+            "bfs",
+            "oldest",
+            "smallest",
+            "critical_path",
+            "random",
+        )
     )
 
 

@@ -106,3 +106,17 @@ def test_without_matplotlib_it_is_said_before_the_search(tmp_path, capsys, monke
     assert main(["schedule", str(tmp_path / "g.json"), "--report", str(tmp_path / "p.png")]) == 2
     assert "pip install 'topoformer[plot]'" in capsys.readouterr().err
     assert not (tmp_path / "p.png").exists()
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".html", b"<!DOCTYPE html>"), (".svg", b"<svg"), (".png", b"\x89PNG")])
+def test_a_schedule_writes_its_report(result, tmp_path, suffix, magic):
+    target = tmp_path / f"report{suffix}"
+    result.report(target)
+    assert target.read_bytes().startswith(magic)
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_report_of_another_kind_is_refused(result, tmp_path):
+    with pytest.raises(ValueError, match=r"ends in .html, .svg, .png, .pdf \(got 'report.gif'\)"):
+        result.report(tmp_path / "report.gif")
+    assert not list(tmp_path.iterdir())

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_order(method):
 
 def test_auto_is_never_worse_than_any_policy():
     policies = [name for name, place in SCHEDULERS.items() if ".list_scheduling:" in place and name != "streams"]
-    assert len(policies) == 9
+    assert len(policies) == 10
     for graph in NAMED.values():
         own = [schedule(graph, name).method_cost.peak_bytes for name in policies]
         assert schedule(graph, seconds=0.3).cost.peak_bytes <= min(own)

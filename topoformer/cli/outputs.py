@@ -13,8 +13,6 @@ from graphs.errors import quoted
 from topoformer.cli.options import UsageError
 
 if TYPE_CHECKING:
-    from graphs import Graph
-    from topoformer.report import Compared
     from topoformer.scheduling import Schedule
     from topoformer.sources import Source
 
@@ -72,7 +70,9 @@ def write_outputs(source: "Source", result: "Schedule", answer: dict[str, Any], 
             options.arena, (to_c_header(result.arena) if header else json.dumps(to_json(result.arena))).encode()
         )
     if options.report:
-        write_atomic(options.report, _report(result, options.report.suffix))
+        from topoformer.report.files import write_report
+
+        write_report(result, options.report)
     if options.trace:
         from topoformer.report.trace import trace
 
@@ -92,34 +92,3 @@ def write_comparison(results: "Sequence[Schedule]", path: Path) -> None:
 def _packed(data: dict[str, Any], path: Path) -> bytes:
     text = (json.dumps(data) + "\n").encode()
     return gzip.compress(text, mtime=0) if path.suffix == ".gz" else text
-
-
-def _report(result: "Schedule", suffix: str) -> bytes:
-    """A picture, or a page on which the order stands beside those of the list policies."""
-    if suffix in DRAWN:
-        from topoformer.report.plot import picture
-
-        return picture(result.plot(), suffix)
-    from topoformer.report import html, svg
-
-    if suffix == ".svg":
-        return svg(result).encode()
-    return html(result, compared=_policies(result.graph, result)).encode()
-
-
-def _policies(graph: "Graph", result: "Schedule") -> "list[Compared]":
-    """The orders of list policies beside the one found: what other schedulers do takes milliseconds to try."""
-    import time
-
-    from graphs import peak_bytes
-    from topoformer.report import Compared
-    from topoformer.scheduling import SCHEDULERS, scheduler_named
-
-    rows = [Compared(result.method, result.method_cost.peak_bytes, result.search_seconds)]
-    for name, where in SCHEDULERS.items():
-        if ".list_scheduling:" in where and name != result.method:
-            policy: Any = scheduler_named(name)
-            began = time.perf_counter()
-            order = policy(graph, result.objective, seconds=1.0, seed=result.seed)
-            rows.append(Compared(name, peak_bytes(graph, order), time.perf_counter() - began))
-    return rows

@@ -167,6 +167,26 @@ def post_order(ptr: Int32Array, idx: Int32Array, roots: Int32Array) -> Int32Arra
 
 
 @njit(cache=True)
+def cone_peaks(ptr: Int32Array, idx: Int32Array, kept: Int64Array, alloc: Int64Array, most: int) -> Int64Array:
+    """Bytes that each node and all before it need, int64[n], were it the root of a tree: Liu's recursion.
+
+    Children come in the order of Liu: those first whose peak is furthest above what stays of them, ``kept``. In a graph
+    that is no tree what two children share counts twice, so this is a guess; it ends at ``most``.
+    """
+    n = len(ptr) - 1
+    peak = np.empty(n, np.int64)
+    for node in range(n):
+        row = idx[ptr[node] : ptr[node + 1]]
+        held = needed = np.int64(0)
+        for place in np.argsort(kept[row] - peak[row], kind="mergesort"):
+            child = row[place]
+            needed = max(needed, held + peak[child])
+            held += kept[child]
+        peak[node] = min(max(needed, held + alloc[node]), most)
+    return peak
+
+
+@njit(cache=True)
 def _older(a, b, ptr, places):
     """Whether the places of ``a``'s predecessors come before those of ``b``'s, as sorted sequences; then by number."""
     mine, other = ptr[a + 1] - ptr[a], ptr[b + 1] - ptr[b]

@@ -16,7 +16,7 @@ from graphs.latency import latency_arrays, node_seconds
 from graphs.memory import memory_model
 
 Keys = npt.NDArray[np.number[Any]]
-
+MOST = 1 << 61  # bytes that a guess may come to: twice that is an int64
 
 SINGLE = Device("one stream", {"float32": 1.0}, bandwidth=1.0, link_bandwidth=1.0)  # where none is given
 
@@ -104,6 +104,21 @@ def _post_order_rank(graph: Graph, *_: Any) -> Keys:
     return rank
 
 
+def _liu_rank(graph: Graph, *_: Any) -> Keys:
+    """Place in a post-order over predecessors, those first whose own peak is furthest above what stays of them."""
+    from topoformer.schedulers import _kernels
+
+    preds, steps = graph.preds, memory_model(graph).steps
+    kept = steps.alloc - steps.drop
+    key = kept - _kernels.cone_peaks(preds.ptr, preds.idx, kept, steps.alloc, MOST)
+    by_key = np.lexsort((preds.idx, key[preds.idx], preds.row_of))
+    sinks = np.flatnonzero(graph.succs.lengths == 0).astype(np.int32)
+    sinks = sinks[np.argsort(key[sinks], kind="stable")]
+    rank = np.empty(graph.n, np.int64)
+    rank[_kernels.post_order(preds.ptr, preds.idx[by_key], sinks)] = np.arange(graph.n)
+    return rank
+
+
 def _minus_path_length(graph: Graph, objective: Objective, _: np.random.Generator) -> Keys:
     """Minus the longest path to the end, in seconds where the graph or the device knows them, else in nodes."""
     from graphs._latency_kernels import path_lengths
@@ -118,6 +133,10 @@ def _minus_path_length(graph: Graph, objective: Objective, _: np.random.Generato
 program = Policy("The order of the program itself: the yardstick.", static=_program)
 bfs = Policy("First ready, first run (Kahn); good where branches are narrow.", dynamic=Dynamic.ARRIVAL)
 dfs = Policy("Depth-first post-order, larger inputs first; good on trees and reductions.", static=_post_order_rank)
+liu = Policy(
+    "Post-order of Liu (1987): the best one on trees; good on large graphs.",
+    static=_liu_rank,
+)
 lpmf = Policy(
     "Least peak memory first (Han et al., 2006), PyTorch Inductor's greedy; good at short range.",
     dynamic=Dynamic.NET_CHANGE,

@@ -20,7 +20,10 @@ from topoformer.schedulers.dive import Dive
 from topoformer.schedulers.problem import Problem, whole, window
 from topoformer.schedulers.stopper import Flag, Stopper
 
-CHEAP = (ls.program, ls.lpmf, ls.net_change, ls.oldest, ls.dfs, ls.bfs, ls.smallest, ls.critical_path, ls.random)
+CHEAP = (
+    *(ls.program, ls.lpmf, ls.net_change, ls.oldest, ls.dfs, ls.liu),
+    *(ls.bfs, ls.smallest, ls.critical_path, ls.random),
+)
 CUT_SHARE = 0.3  # of the time, at most, goes into the first bound
 SPEED = 2e9  # units of state_cost a second, a low guess; replaced by what is measured
 GROUP = 2  # searches that are begun at once where steps are counted

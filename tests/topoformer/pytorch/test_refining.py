@@ -52,10 +52,10 @@ def asked(**more):
 
 @pytest.mark.parametrize("cost", KINDS)
 def test_every_measured_cost(cost):
-    found = refine(Branches(), INPUTS, cost=cost, **asked())
+    found = refine(Branches(), INPUTS, cost=cost, **asked(evaluations=10))
     assert found.value <= min(found.start_value, found.program_value) or cost == "seconds"
     assert found.schedule.objective.name == f"measured {cost}"
-    assert len(found.trials) <= 24
+    assert len(found.trials) <= 10
     assert torch.equal(found.module(*INPUTS), Branches()(*INPUTS))
     assert graphs.check_order(found.schedule.graph, found.schedule.order) is not None
 

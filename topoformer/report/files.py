@@ -1,0 +1,58 @@
+"""A schedule's report as a file: a page or a picture, by what the file's name ends in."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graphs import peak_bytes
+from graphs.errors import quoted
+from graphs.io import write_atomic
+from topoformer.report.compared import Compared
+
+if TYPE_CHECKING:
+    from topoformer.scheduling import Schedule
+
+DRAWN = (".png", ".pdf")  # by Matplotlib
+SUFFIXES = (".html", ".svg", *DRAWN)
+
+
+def write_report(result: "Schedule", path: str | os.PathLike[str]) -> None:
+    """Write a page (``.html``) or a picture (``.svg``, ``.png``, ``.pdf``) of ``result``, whole or not at all.
+
+    Raises:
+        ValueError: the file's name ends in something else.
+        ModuleNotFoundError: a ``.png`` or ``.pdf`` needs Matplotlib (``pip install 'topoformer[plot]'``).
+        OSError: the file cannot be written.
+    """
+    suffix = Path(path).suffix
+    if suffix not in SUFFIXES:
+        raise ValueError(f"a report's name ends in {', '.join(SUFFIXES)} (got {quoted(Path(path).name)})")
+    write_atomic(path, _content(result, suffix))
+
+
+def _content(result: "Schedule", suffix: str) -> bytes:
+    if suffix in DRAWN:
+        from topoformer.report.plot import picture
+
+        return picture(result.plot(), suffix)
+    from topoformer.report import html, svg
+
+    if suffix == ".svg":
+        return svg(result).encode()
+    return html(result, compared=beside_list_policies(result)).encode()
+
+
+def beside_list_policies(result: "Schedule") -> list[Compared]:
+    """The order found beside those of list policies: what other schedulers do takes milliseconds to try."""
+    from topoformer.scheduling import SCHEDULERS, scheduler_named
+
+    graph = result.graph
+    rows = [Compared(result.method, result.method_cost.peak_bytes, result.search_seconds)]
+    for name, where in SCHEDULERS.items():
+        if ".list_scheduling:" in where and name != result.method:
+            policy: Any = scheduler_named(name)
+            began = time.perf_counter()
+            order = policy(graph, result.objective, seconds=1.0, seed=result.seed)
+            rows.append(Compared(name, peak_bytes(graph, order), time.perf_counter() - began))
+    return rows
