@@ -20,7 +20,7 @@ from topoformer.scheduling import SCHEDULERS
 
 OURS = ("auto", "topoformer")
 LIST = ("lpmf", "dfs", "liu", "bfs")  # what costs milliseconds
-FAST = ("inductor", "xla", "onnxruntime", "onnxruntime_priority", "networkx")
+FAST = ("inductor", "xla", "xla_gpu", "onnxruntime", "onnxruntime_priority", "networkx")
 SLOW = ("random_best", "genetic", "cp_sat")
 METHODS = {
     "quick": ("auto", "topoformer", "lpmf", "inductor", "networkx", "random_best"),

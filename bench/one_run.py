@@ -1,6 +1,7 @@
 """One method on one graph: run, checked by a simulator that shares nothing with the one searched by, written down."""
 
 import base64
+import gc
 import hashlib
 import platform
 import resource
@@ -8,6 +9,7 @@ import subprocess
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module, metadata
 from inspect import signature
@@ -105,11 +107,13 @@ def measure(run: Run) -> dict[str, Any]:
         "seed": run.seed,
         "budget_seconds": run.seconds,
         "budget_steps": run.steps,
-        "before_rss_bytes": _most_resident(),
+        "before_rss_bytes": _resident("VmRSS"),
     }
     if reason := note(run.method) if run.method in RIVALS else "":
         return line | {"note": reason} | _where()
     curve: list[list[float]] = []
+    gc.collect()
+    _forget_peak()
     began = time.perf_counter()
 
     def told(standing: Standing) -> None:
@@ -121,8 +125,8 @@ def measure(run: Run) -> dict[str, Any]:
         answer = _called(_function(run.method), graph, seconds=run.seconds, seed=run.seed, steps=run.steps, told=told)
     except NotApplicable as error:
         return line | {"note": str(error)} | _where()
-    took = time.perf_counter() - began
-    return line | _found(graph, answer, took, curve) | _where()
+    took, most = time.perf_counter() - began, _resident("VmHWM")
+    return line | _found(graph, answer, took, curve) | {"peak_rss_bytes": most} | _where()
 
 
 def _function(method: str) -> Callable[..., Any]:
@@ -158,7 +162,6 @@ def _found(graph: Graph, answer: Outcome, took: float, curve: list[list[float]])
         "bound_checked": _bound_checked(graph, answer),
         "order_sha256": hashlib.sha256(order.astype("<i4").tobytes()).hexdigest(),
         "order": packed(order) if graph.n <= KEPT else None,
-        "peak_rss_bytes": _most_resident(),
     }
 
 
@@ -167,9 +170,19 @@ def _bound_checked(graph: Graph, answer: Outcome) -> bool | None:
     return check_bound(graph, answer.witness) if answer.witness is not None and graph.n <= KEPT else None
 
 
-def _most_resident() -> int:
-    """Most bytes of memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _resident(name: str) -> int:
+    """Bytes of memory that this process has, "VmRSS", or has had at most, "VmHWM": elsewhere than on Linux that."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name)) * 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _forget_peak() -> None:
+    """Have the most that was resident counted from now on: a graph that was read has taken more than its search."""
+    with suppress(OSError):  # elsewhere than on Linux it is counted from the start of the process
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def verified(graph: Graph, order: Order, peak: int) -> bool:

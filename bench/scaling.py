@@ -9,7 +9,7 @@ import numpy as np
 
 FIRST = "auto"  # method whose first answer is looked at beside its end
 MIN_SECONDS = 1e-3  # below that it is the clock that is measured
-MIN_BYTES = 64 << 20  # and memory that the process had anyway
+MIN_BYTES = 1 << 20  # and pages that the allocator had
 
 
 class Law(NamedTuple):

@@ -1,6 +1,7 @@
 """Schedules and fronts as Matplotlib figures, and what a notebook shows of them."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,3 +121,8 @@ def test_a_report_of_another_kind_is_refused(result, tmp_path):
     with pytest.raises(ValueError, match=r"ends in .html, .svg, .png, .pdf \(got 'report.gif'\)"):
         result.report(tmp_path / "report.gif")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_report_to_what_is_no_file_is_a_page(result):
+    result.report("/dev/null")
+    assert not Path("/dev/null").is_file()

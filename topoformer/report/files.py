@@ -25,7 +25,8 @@ def write_report(result: "Schedule", path: str | os.PathLike[str]) -> None:
         ModuleNotFoundError: a ``.png`` or ``.pdf`` needs Matplotlib (``pip install 'topoformer[plot]'``).
         OSError: the file cannot be written.
     """
-    suffix = Path(path).suffix
+    target = Path(path)
+    suffix = ".html" if target.exists() and not target.is_file() else target.suffix  # a pipe, /dev/null
     if suffix not in SUFFIXES:
         raise ValueError(f"a report's name ends in {', '.join(SUFFIXES)} (got {quoted(Path(path).name)})")
     write_atomic(path, _content(result, suffix))
