@@ -192,6 +192,6 @@ def _module(node: fx.Node) -> str:
 
 def _source(node: fx.Node) -> str:
     """The innermost line of the user's own code in the node's stack trace, as "model.py:12"."""
-    frames = FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if "/torch/" not in frame[0] and not frame[0].endswith(RECORDER)] or frames
+    frames = [frame for frame in FRAME.findall(node.meta.get("stack_trace") or "") if not frame[0].endswith(RECORDER)]
+    own = [frame for frame in frames if "/torch/" not in frame[0]] or frames
     return f"{own[-1][0]}:{own[-1][1]}" if own else ""

@@ -205,20 +205,39 @@ def _locations(model: ModelProto) -> set[str]:
     return {location_of(tensor) for tensor in all_tensors(model) if tensor.data_location == TensorProto.EXTERNAL}
 
 
-def _bring_along(source: Path, target: Path, location: str, model_file: Path) -> None:
-    """Have the file ``location`` of the folder ``source`` in the folder ``target`` too."""
-    file = external_file(source, location)
+def external_paths(model: ModelProto, path: str | os.PathLike[str]) -> list[Path]:
+    """The files that hold external data of the model in the file ``path``."""
+    return [external_file(Path(path).resolve().parent, location) for location in sorted(_locations(model))]
+
+
+def check_copies(model: ModelProto, path: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Raises GraphError where :func:`save_onnx` could not bring the model's external data along to ``target``."""
+    source, folder = Path(path).resolve().parent, Path(target).resolve().parent
+    for location in sorted(_locations(model)):
+        _check_copy(source, folder, location, Path(target))
+
+
+def _check_copy(source: Path, target: Path, location: str, model_file: Path) -> bool:
+    """Whether there is something to copy; raises GraphError where it cannot be."""
+    file, copy = external_file(source, location), target / location
     if file.resolve() == model_file.resolve():
         raise GraphError(f"external data {quoted(location)} would be overwritten by the model")
     if source == target:
-        return
-    copy = target / location
+        return False
     if not copy.parent.resolve().is_relative_to(target):
         raise GraphError(f"external data {quoted(location)} would be written outside the folder of the model")
     if copy.exists() or copy.is_symlink():
         if not (copy.is_file() and _same_content(file, copy)):
             raise GraphError(f"external data {quoted(location)} would overwrite another file in {quoted(target, 120)}")
+        return False
+    return True
+
+
+def _bring_along(source: Path, target: Path, location: str, model_file: Path) -> None:
+    """Have the file ``location`` of the folder ``source`` in the folder ``target`` too."""
+    if not _check_copy(source, target, location, model_file):
         return
+    file, copy = external_file(source, location), target / location
     copy.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=copy.parent, prefix=f".{copy.name}.") as folder:
         written = Path(folder) / copy.name

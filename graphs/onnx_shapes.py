@@ -47,16 +47,16 @@ def infer_values(model: ModelProto, dims: Mapping[str, int], folder: Path | None
     lean = _lean(model, folder)
     put_dims(lean, dims)
     check_lists(lean.graph)
-    hidden, nested = _without_ranges(lean)
-    try:
-        shown = infer_shapes(hidden, strict_mode=False, data_prop=not nested)
-    except Exception as error:  # whatever a broken model makes the library do
-        raise GraphError(f"its sizes contradict each other ({first_line(error)})") from None
     known = _initial(model)
-    known |= _described(shown.graph, known)
+    known |= _described(_inferred(lean, believe=False), known)
     plain = set(known)
     folding = Folding(lean, known, plain)
-    if any(output and output not in known for node in lean.graph.node for output in node.output):
+    if _some_unknown(lean, known):
+        folding.run()
+    if _some_unknown(lean, known):  # what the file says of them may be old: it counts where nothing else tells
+        said = _described(_inferred(lean, believe=True), known)
+        known |= said
+        plain |= said.keys()
         folding.run()
     if bad := next((value.name for value in model_inputs(model.graph) if value.name not in known), None):
         raise UnsupportedOp(f"input {quoted(bad)} does not say of what type its elements are")
@@ -66,6 +66,28 @@ def infer_values(model: ModelProto, dims: Mapping[str, int], folder: Path | None
                 reason = folding.reasons.get(output)
                 raise UnsupportedOp(_unknown(node, i, output) + (f" ({reason})" if reason else ""))
     return Values(known, frozenset(plain))
+
+
+def _some_unknown(model: ModelProto, known: Mapping[str, Value]) -> bool:
+    return any(output and output not in known for node in model.graph.node for output in node.output)
+
+
+def _inferred(lean: ModelProto, *, believe: bool) -> GraphProto:
+    """The graph with what the library finds out, from the sizes that the file gives to inner values or without them.
+
+    Raises:
+        GraphError: sizes that contradict each other.
+    """
+    hidden, nested = _without_ranges(lean)
+    if not believe:
+        del hidden.graph.value_info[:]
+        for value in hidden.graph.output:
+            if value.type.WhichOneof("value") == "tensor_type":
+                value.type.tensor_type.ClearField("shape")
+    try:
+        return infer_shapes(hidden, strict_mode=False, data_prop=not nested).graph
+    except Exception as error:  # whatever a broken model makes the library do
+        raise GraphError(f"its sizes contradict each other ({first_line(error)})") from None
 
 
 def _without_ranges(lean: ModelProto) -> tuple[ModelProto, bool]:

@@ -136,9 +136,12 @@ def put_dims(model: ModelProto, dims: Mapping[str, int]) -> None:
     Raises:
         GraphError: a size that no number was given for, a name that is none of the model's, or no size.
     """
-    known = symbolic_dims(model)
+    whole = _whole_texts(model)
+    known = tuple(
+        name for name in symbolic_dims(model) if not any(name in _names_in(text) for text in whole if text in dims)
+    )
     for name, size in dims.items():
-        if name not in known:
+        if name not in (*known, *whole):
             raise GraphError(unknown_name("symbolic dimension", name, known or ["none: all sizes are given"]))
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < DIM_LIMIT:
             raise GraphError(f"dimension {quoted(name)} must be an integer of 0 to 2**48 - 1 (got {size!r})")
@@ -157,6 +160,12 @@ def put_dims(model: ModelProto, dims: Mapping[str, int]) -> None:
         for value in (*inner, *graph.value_info, *graph.output):
             _fix(value.name, value.type, dims, required=False)
         stack.extend(body for node in graph.node for body in subgraphs(node))
+
+
+def _whole_texts(model: ModelProto) -> set[str]:
+    """Sizes of inputs as they are written, such as "batch-size": a name, though it reads as arithmetic too."""
+    dims = (dim for value in model_inputs(model.graph) for dim in value.type.tensor_type.shape.dim)
+    return {dim.dim_param for dim in dims if dim.dim_param and not dim.HasField("dim_value")}
 
 
 def _fix(name: str, kind: TypeProto, dims: Mapping[str, int], *, required: bool) -> None:

@@ -55,9 +55,7 @@ def run(language, text, names):
             run_command(line)
         return len(lines)
     if language == "yaml":
-        return run(
-            "sh", "\n".join(re.findall(r"run: (topoformer .*)", text)).replace("peak.json", "schedule.json"), names
-        )
+        return run("sh", "\n".join(re.findall(r"run: (topoformer .*)", text)), names)
     if language == "python":
         if named := FILE.match(text):
             Path(named.group(1)).write_text(text)

@@ -149,7 +149,7 @@ def schedule(
         <Schedule of 'g' by auto: peak 120 bytes, 0.571 of the program's, optimal>
     """
     _check_numbers(seconds, seed, steps)
-    _check_types(objective, device, cache)
+    _check_types(graph, objective, device, cache)
     limit = limit_in_bytes(memory_limit)
     scheduler = scheduler_named(method) if isinstance(method, str) else method
     goal = _goal(graph, objective, device, limit)
@@ -194,7 +194,11 @@ def _goal(graph: Graph, objective: str | Objective, device: str | Device | None,
     return goal.fitted(graph, None if limit is None else max(0, min(limit, MOST_BYTES) - graph.resident_bytes))
 
 
-def _check_types(objective: object, device: object, cache: object) -> None:
+def _check_types(graph: object, objective: object, device: object, cache: object) -> None:
+    if not isinstance(graph, Graph):
+        raise TypeError(
+            f"'graph' must be a Graph, as graphs.load and graphs.from_fx make it (got {type(graph).__name__})"
+        )
     if not isinstance(cache, ScheduleCache | None):
         raise TypeError(f"'cache' must be a topoformer.cache.ScheduleCache (got {type(cache).__name__})")
     if not isinstance(objective, str | Objective):

@@ -394,3 +394,22 @@ def test_apply_order_refuses_what_is_no_legal_order():
                                 "{ a = RandomNormalLike(x) b = RandomNormalLike(x) y = Add(a, b) }")  # fmt: skip
     with pytest.raises(GraphError, match="node 'b' must run after node 'a'"):
         apply_order(random, [1, 0, 2])
+
+
+def test_sizes_of_inner_values_that_the_file_has_wrong_are_not_believed():
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 20]> stale (float[batch, 4] x) => (float[batch, 4] y) '
+        "<float[2, 4] a, float[1000] b> { a = Exp(x) b = Neg(a) y = Relu(b) }"
+    )
+    graph = from_onnx(model, dims={"batch": 64}, aliases="none")
+    assert graph.size.tolist() == [64 * 4 * 4] * 4
+
+
+def test_a_dimension_whose_name_reads_as_arithmetic_is_a_name_all_the_same():
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 20]> g (float[N, 4] x) => (float[N, 4] y) { y = Exp(x) }'
+    )
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch-size"
+    assert from_onnx(model, dims={"batch-size": 8}).size.tolist() == [128, 128]
+    assert from_onnx(model, dims={"batch": 9, "size": 1}).size.tolist() == [128, 128]

@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # any name can be printed, whatever the encoding
     arguments = list(sys.argv[1:] if argv is None else argv)
+    code = DONE
     try:
         if arguments[:1] == ["train"]:  # has a command line of its own, and needs PyTorch
             from topoformer.net.train import main as train
@@ -27,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return train(arguments[1:])
         options = parse(arguments)
         code = COMMANDS[options.command](options)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who has started this
+            sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse has printed the help or the version
         return stop.code if isinstance(stop.code, int) else USAGE
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("there is not enough memory for it", CANNOT)
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         _abandon_stdout()
-        return DONE
+        return code
     except OSError as error:
         _abandon_stdout()
         where = f"{error.filename}: " if error.filename else ""

@@ -3,15 +3,17 @@
 import argparse
 import json
 import sys
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graphs.errors import GraphError, quoted
 from graphs.json_format import read_count
 from graphs.units import format_bytes
-from topoformer.cli.commands import CANNOT, DONE, check_names, load, search
+from topoformer.cli.commands import CANNOT, DONE, INTERRUPTED, check_names, load, search
 from topoformer.cli.options import UsageError
-from topoformer.cli.outputs import check_suffix, check_targets
+from topoformer.cli.outputs import check_beside_data, check_suffix, check_targets
 
 if TYPE_CHECKING:
     from graphs import Graph
@@ -38,23 +40,33 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("check needs --max-peak SIZE, --baseline FILE or both")
     check_names([options.method])
     check_suffix("-o", options.output, ".json")
-    check_targets(options.source, {"-o": options.output})
+    check_targets(options, {"-o": options.output})
     limits = [] if options.max_peak is None else [Limit(options.max_peak, "--max-peak")]
     before = {} if options.baseline is None else _read(options.baseline)
     if options.baseline is not None:
         limits.append(_of_baseline(before, options))
     source, _ = load(options)
+    check_beside_data(source, options)
     result = _best_known(source.graph, before, options)
     broken = [limit for limit in limits if result.cost.peak_bytes > limit.bytes]
-    if options.output:
+    if result.interrupted and broken:
+        print("interrupted: whether it is within the limits is not known", file=sys.stderr)
+        return INTERRUPTED
+    if options.output and not (broken and _same_file(options.output, options.baseline)):
         write_atomic(options.output, (json.dumps(result.to_json()) + "\n").encode())
-    if options.json:
-        print(json.dumps(_answer(result, limits, broken)))
-    elif not broken:
-        print(_line(result, min(limits), within=True))
     if broken:
         print(f"topoformer: {_line(result, min(broken), within=False)}", file=sys.stderr)
+    with suppress(BrokenPipeError):  # what counts is the exit code
+        if options.json:
+            print(json.dumps(_answer(result, limits, broken)), flush=True)
+        elif not broken:
+            print(_line(result, min(limits), within=True), flush=True)
     return CANNOT if broken else DONE
+
+
+def _same_file(one: Path, other: Path | None) -> bool:
+    """A baseline that was exceeded stays: in its place the next run would find nothing wrong."""
+    return other is not None and one.resolve() == other.resolve()
 
 
 def _best_known(graph: "Graph", before: dict[str, Any], options: argparse.Namespace) -> "Schedule":
@@ -84,6 +96,8 @@ def _read(path: Path) -> dict[str, Any]:
         data: dict[str, Any] = read_json(path)
         if data.get("format") != "topoformer.schedule" or data.get("version") != 1:
             raise GraphError("not a schedule of version 1, as 'schedule -o' and 'check -o' write it")
+        if "objective" in data:
+            raise GraphError(f"a schedule for {quoted(str(data['objective']))}, not for the least memory")
         for key in ("program_peak_bytes", "peak_bytes"):
             read_count(data, key, "schedule", "")
     except GraphError as error:
@@ -96,7 +110,7 @@ def _of_baseline(before: dict[str, Any], options: argparse.Namespace) -> Limit:
     peak: int = before["program_peak_bytes" if options.program_order else "peak_bytes"]
     grown = f", {options.tolerance:g} % more allowed" if options.tolerance else ""
     text = f"the {format_bytes(peak)} of {quoted(options.baseline.name)}{grown}"
-    return Limit(int(peak * (1 + options.tolerance / 100)), text)
+    return Limit(peak + int(peak * Fraction(str(options.tolerance)) / 100), text)
 
 
 def _line(result: "Schedule", limit: Limit, *, within: bool) -> str:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 from graphs.errors import quoted, unknown_name
 from topoformer.cli.options import UsageError
-from topoformer.cli.outputs import check_outputs, check_suffix, check_targets, write_comparison, write_outputs
+from topoformer.cli.outputs import (
+    check_beside_data,
+    check_outputs,
+    check_suffix,
+    check_targets,
+    write_comparison,
+    write_outputs,
+)
 from topoformer.cli.progress import busy, searching
 
 if TYPE_CHECKING:
@@ -66,6 +73,7 @@ def prepared(source: "Source", options: argparse.Namespace) -> "Source":
         raise UsageError(f"--save needs a SOURCE that is a program or model ({quoted(options.source)} is {what})")
     if options.save:
         check_savable(source, options.save)
+    check_beside_data(source, options)
     wanted = {"--measure-scratch": options.measure_scratch, "--verify": options.verify}
     wanted |= {"--measure-seconds": options.measure_seconds, "--cost measured": options.cost == "measured"}
     for option, value in wanted.items():
@@ -108,16 +116,21 @@ def _compare(options: argparse.Namespace) -> int:
     check_names(names)
     goal = objective_of(options)
     check_suffix("--report", options.report, ".html")
-    check_targets(options.source, {"--report": options.report})
+    check_targets(options, {"--report": options.report})
     source, _ = load(options)
+    check_beside_data(source, options)
     results: list[Schedule] = []
     try:
         for name in names:
             results.append(search(source.graph, name, goal, options))
+            if results[-1].interrupted:
+                break
     except KeyboardInterrupt:
         if not results:
             raise
-        print(f"interrupted: {len(results)} of {len(names)} methods", file=sys.stderr)
+    if len(results) < len(names) or results[-1].interrupted:
+        cut = f", {results[-1].method} before it was done" if results[-1].interrupted else ""
+        print(f"interrupted: {len(results)} of {len(names)} methods{cut}", file=sys.stderr)
     if options.report:
         write_comparison(results, options.report)
     print(json.dumps(text.compare_rows(results)) if options.json else text.compare_lines(results))
@@ -134,7 +147,7 @@ def _generate(options: argparse.Namespace) -> int:
     if options.nodes > MOST_NODES:
         raise UsageError(f"--nodes must be at most {MOST_NODES} (got {options.nodes})")
     check_suffix("-o", options.output, ".json", ".json.gz")
-    check_targets("", {"-o": options.output})
+    check_targets(options, {"-o": options.output})
     try:
         graph = FAMILIES[options.family](options.nodes, seed=options.seed)
     except ValueError as error:
@@ -192,12 +205,20 @@ def objective_of(options: argparse.Namespace) -> "Objective":
         raise UsageError(f"{error}{hint}") from None
 
 
+def _dims(options: argparse.Namespace) -> dict[str, int]:
+    dims: dict[str, int] = {}
+    for name, size in options.dim:
+        if dims.setdefault(name, size) != size:
+            raise UsageError(f"--dim gives {quoted(name)} two sizes, {dims[name]} and {size}")
+    return dims
+
+
 def load(options: argparse.Namespace) -> "tuple[Source, float]":
     from topoformer.sources import load_source
 
     began = time.perf_counter()
     with busy(f"reading {options.source}", options):
-        source = load_source(options.source, dims=dict(options.dim), aliases=options.aliases)
+        source = load_source(options.source, dims=_dims(options), aliases=options.aliases)
     return source, time.perf_counter() - began
 
 

@@ -53,7 +53,7 @@ def pareto(options: argparse.Namespace) -> int:
     if options.objective not in ("latency", "traffic") or goal.device is None:
         raise UsageError(f"--pareto weighs memory against latency or traffic (got '{options.objective}')")
     check_suffix("--report", options.report, ".svg", *DRAWN)
-    check_targets(options.source, {"-o": options.output, "--report": options.report})
+    check_targets(options, {"-o": options.output, "--report": options.report})
     source, _ = load(options)
     source = prepared(source, options)
     with busy(f"{options.pareto} searches of {options.seconds / options.pareto:.1f} s", options) as say:

@@ -26,7 +26,7 @@ def check_outputs(options: argparse.Namespace) -> None:
     check_suffix("--trace", options.trace, ".json", ".json.gz")
     check_suffix("--arena", options.arena, ".json", ".h")
     targets = {"-o": options.output, "--save": options.save, "--report": options.report, "--arena": options.arena}
-    check_targets(options.source, targets | {"--journal": options.journal, "--trace": options.trace})
+    check_targets(options, targets | {"--journal": options.journal, "--trace": options.trace})
 
 
 def check_suffix(option: str, path: Path | None, *allowed: str) -> None:
@@ -37,9 +37,14 @@ def check_suffix(option: str, path: Path | None, *allowed: str) -> None:
         raise UsageError(f"{option} to a {path.suffix} needs matplotlib: pip install 'topoformer[plot]'")
 
 
-def check_targets(source: str, targets: "dict[str, Path | None]") -> None:
-    """Say now that a file cannot be written, not after the search."""
+def check_targets(options: argparse.Namespace, targets: "dict[str, Path | None]") -> None:
+    """Say now that a file cannot be written, or is one that is read, not after the search."""
+    source, device = getattr(options, "source", ""), getattr(options, "device", None)
     taken = {os.path.realpath(source): "SOURCE"}
+    if (file := source.rpartition(":")[0]).endswith(".py"):  # of a factory
+        taken[os.path.realpath(file)] = "SOURCE"
+    if device is not None and os.path.exists(device):
+        taken[os.path.realpath(device)] = "--device"
     for option, path in targets.items():
         if path is None:
             continue
@@ -51,6 +56,26 @@ def check_targets(source: str, targets: "dict[str, Path | None]") -> None:
         if real in taken and (path.is_file() or not path.exists()):
             raise UsageError(f"{option} and {taken[real]} are the same file, {quoted(path)}")
         taken[real] = option
+
+
+def check_beside_data(source: "Source", options: argparse.Namespace) -> None:
+    """Say now that a file would take the place of an ONNX model's external data, or that these cannot be copied.
+
+    Raises:
+        UsageError: an option names such a file.
+        GraphError: they cannot be copied beside the file of ``--save``.
+    """
+    if source.model is None or source.path is None:
+        return
+    from graphs.onnx_file import check_copies, external_paths
+
+    data = {os.path.realpath(path) for path in external_paths(source.model, source.path)}
+    for option in ("output", "save", "report", "trace", "arena", "journal"):
+        path = getattr(options, option, None)
+        if path is not None and os.path.realpath(path) in data:
+            raise UsageError(f"{quoted(path)} holds weights of SOURCE, and would be overwritten")
+    if getattr(options, "save", None):
+        check_copies(source.model, source.path, options.save)
 
 
 def write_outputs(source: "Source", result: "Schedule", answer: dict[str, Any], options: argparse.Namespace) -> None:
@@ -84,7 +109,7 @@ def write_comparison(results: "Sequence[Schedule]", path: Path) -> None:
     from graphs.io import write_atomic
     from topoformer.report import Compared, html
 
-    rows = [Compared(one.method, one.method_cost.peak_bytes, one.search_seconds) for one in results]
+    rows = [Compared.of(one) for one in results]
     best = min(results, key=lambda one: one.objective.key(one.cost))
     write_atomic(path, html(best, compared=rows).encode())
 

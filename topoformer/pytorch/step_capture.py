@@ -121,7 +121,7 @@ def capture_gradients(
             # The tracer turns the cache of casts off: then a weight that is used twice would be cast twice.
             casts = torch.autocast(*autocast, cache_enabled=True) if autocast else nullcontext()
             with casts, marks.forward():
-                loss, replaced = _run(objective, members, batch)
+                loss, replaced = _run(objective, {**trained, **rest}, members, batch)
             goal = loss * values[-1] if scaled else loss
             goal = goal / divisor if divisor > 1 else goal
             marks.watch_backward(goal)
@@ -144,7 +144,9 @@ def _refuse_unseen(members: Mapping[str, torch.Tensor]) -> None:
         refuse_unseen(tensor, f"'{name.removeprefix('model.')}'")
 
 
-def _run(objective: Objective, members: dict[str, torch.Tensor], batch: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+def _run(
+    objective: Objective, originals: Mapping[str, torch.Tensor], members: dict[str, torch.Tensor], batch: Any
+) -> tuple[Any, list[tuple[Any, Any]]]:
     """The loss, and buffers that the model put others in the place of, with these others."""
     replaced = []
 
@@ -157,9 +159,32 @@ def _run(objective: Objective, members: dict[str, torch.Tensor], batch: Any) -> 
 
     hook = objective.register_forward_hook(compare)
     try:
-        return torch.func.functional_call(objective, members, (batch,)), replaced
+        with _in_their_places(objective, {id(originals[name]): member for name, member in members.items()}):
+            return objective(batch), replaced
     finally:
         hook.remove()
+
+
+@contextmanager
+def _in_their_places(module: nn.Module, members: Mapping[int, torch.Tensor]) -> Iterator[None]:
+    """Other tensors in all the places of ``module``'s own, which are put back: ``members`` has them by these' ids.
+
+    A module that is registered under two names is one module: torch.func.functional_call would not put its own back.
+    """
+    places = [
+        (store, key, tensor)
+        for part in module.modules()
+        for store in (part._parameters, part._buffers)
+        for key, tensor in store.items()
+        if tensor is not None and id(tensor) in members
+    ]
+    try:
+        for store, key, tensor in places:
+            store[key] = members[id(tensor)]
+        yield
+    finally:
+        for store, key, tensor in places:
+            store[key] = tensor
 
 
 def _as_gradients(

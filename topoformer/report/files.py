@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graphs import peak_bytes
 from graphs.errors import quoted
 from graphs.io import write_atomic
 from topoformer.report.compared import Compared
@@ -49,11 +48,14 @@ def beside_list_policies(result: "Schedule") -> list[Compared]:
     from topoformer.scheduling import SCHEDULERS, scheduler_named
 
     graph = result.graph
-    rows = [Compared(result.method, result.method_cost.peak_bytes, result.search_seconds)]
+    objective = result.objective
+    rows = [Compared.of(result)]
     for name, where in SCHEDULERS.items():
         if ".list_scheduling:" in where and name != result.method:
             policy: Any = scheduler_named(name)
             began = time.perf_counter()
-            order = policy(graph, result.objective, seconds=1.0, seed=result.seed)
-            rows.append(Compared(name, peak_bytes(graph, order), time.perf_counter() - began))
+            order = policy(graph, objective, seconds=1.0, seed=result.seed)
+            took = time.perf_counter() - began
+            cost = objective.measure(graph, order)
+            rows.append(Compared(name, cost.held_bytes, took, None if objective.is_memory else objective.value(cost)))
     return rows

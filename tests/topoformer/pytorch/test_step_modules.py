@@ -66,3 +66,27 @@ def test_hooks_of_the_model_stay_as_they_were():
     before = hooks()
     step_of(model)
     assert hooks() == before
+
+
+def test_a_module_that_is_registered_twice_keeps_its_weights_and_trains_as_in_the_plain_loop():
+    def make():
+        torch.manual_seed(7700)
+        block = nn.Linear(6, 6)
+        model = nn.Sequential(block, nn.Tanh(), block, nn.Linear(6, 6))
+        model.alias, model[3].weight = block, block.weight
+        return model
+
+    ours, plain = make(), make()
+    batch = (torch.randn(3, 6), torch.randn(3, 6))
+    step = topoformer.compile_train_step(
+        ours, nn.functional.mse_loss, torch.optim.SGD(ours.parameters(), lr=0.1), batch, seconds=1.0
+    )
+    assert all(type(tensor) is nn.Parameter for tensor in ours.parameters())
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    for _ in range(3):
+        step(batch)
+        optimizer.zero_grad()
+        nn.functional.mse_loss(plain(batch[0]), batch[1]).backward()
+        optimizer.step()
+    for one, other in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
