@@ -39,7 +39,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--graphs", nargs="*", metavar="NAME", help="only these graphs of the suite")
     parser.add_argument("--seconds", type=float, metavar="S", help="for each run (default 10; quick 2, scale 60)")
     parser.add_argument("--steps", type=int, metavar="N", help="for each run at most: the same on any machine")
-    parser.add_argument("--seeds", type=int, metavar="N", help="graphs of each random family, and searches of each")
+    parser.add_argument("--seeds", type=int, metavar="N", help="graphs of each random family (default 1 to 4)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of published graphs")
     parser.add_argument("--out", type=Path, metavar="FILE", help="a JSON line a run (default SUITE.jsonl)")
     parser.add_argument("--resume", action="store_true", help="go on with FILE: what it has is not run again")

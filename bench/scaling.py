@@ -41,7 +41,7 @@ def series(lines: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[tuple[
         found[family, line["method"]].append(point)
         if line["method"] == FIRST and line["curve"]:
             first = max(line["curve"][0][0], MIN_SECONDS)
-            found[family, f"{FIRST}, first answer"].append((line["nodes"], first, memory))
+            found[family, f"{FIRST}, first answer"].append((line["nodes"], first, 0))
     return {key: sorted(points) for key, points in found.items()}
 
 

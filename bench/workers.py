@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 Task = TypeVar("Task")
 TRIES = 3  # of a task whose worker is lost
+START = 600.0  # seconds that a process may take to start and compile
 
 
 class Result(NamedTuple, Generic[Task]):
@@ -36,11 +37,17 @@ class Worker:
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_serve, args=(other, self.first), daemon=True)
         self.process.start()
+        self.ready = False
         other.close()
 
     def call(self, function: Callable[[Task], Any], task: Task, timeout: float) -> Any:
         """What ``function(task)`` returns there; raises LostError, or RuntimeError with what it raised."""
         try:
+            if not self.ready:  # its start does not count
+                if not self.pipe.poll(START):
+                    raise LostError(f"it has not started within {START:.0f} s")
+                self.pipe.recv()
+                self.ready = True
             self.pipe.send((function, task))
             if not self.pipe.poll(timeout):
                 raise LostError(f"no answer within {timeout:.0f} s")
@@ -76,6 +83,7 @@ def _serve(pipe: Connection, first: Callable[[], object]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that collects
     first()
+    pipe.send("ready")
     while True:
         try:
             function, task = pipe.recv()

@@ -10,7 +10,7 @@ from bench.huggingface import MODELS, model_and_inputs
 pytest.importorskip("transformers", reason="the extra 'test' brings transformers")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "Mask2Former"])  # ten seconds, and nothing new
 def test_captured_ordered_and_handed_back(name):
     model, inputs = model_and_inputs(name)
     devices = [p.device for p in model.parameters()]

@@ -168,11 +168,11 @@ def nothing():
 def test_a_lost_worker_costs_a_retry_and_an_error_or_a_hang_one_task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bench.workers.TRIES", 2)
-    results = on_processes(answer, list(range(7)), jobs=2, first=nothing, timeout=lambda _: 3.0)
+    results = on_processes(answer, list(range(7)), jobs=2, first=nothing, timeout=lambda _: 1.0)
     found = {result.task: result for result in results}
     assert {task: found[task].value for task in (0, 1, 2, 3, 6)} == {0: 0, 1: 1, 2: 4, 3: 9, 6: 36}
     assert found[4].failure == "ValueError: four"
-    assert "no answer within 3 s" in found[5].failure
+    assert "no answer within 1 s" in found[5].failure
 
 
 def test_fresh_processes_share_nothing():

@@ -46,15 +46,15 @@ def test_programs_with_every_pitfall(name: str) -> None:
     check(CASES[name](), 5)
 
 
-@pytest.mark.parametrize("seed", range(1000, 1060))
+@pytest.mark.parametrize("seed", range(1000, 1045))
 def test_random_programs(seed: int) -> None:
     check(random_program(seed, calls=24), 4)
 
 
 def test_random_programs_are_really_changed() -> None:
-    cases = [random_program(seed, calls=24) for seed in range(1000, 1060)]
+    cases = [random_program(seed, calls=24) for seed in range(1000, 1045)]
     count = sum(len(changed(case.module, reuse(case.module, donated=case.donated))) for case in cases)
-    assert count > 40
+    assert count > 30
 
 
 def made(function: Callable[..., Any], *inputs: Any) -> list[str]:
@@ -185,7 +185,7 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 
 
 def try_everything() -> None:
-    for seed in range(1000, 1060):
+    for seed in range(1000, 1045):
         check(random_program(seed, calls=24), 4)
     for function in (with_its_transpose, smoothed):
         made(function, X)

@@ -97,6 +97,10 @@ def path_length(graph, node):
     return weight[node] + max((path_length(graph, v) for v in later), default=0.0)
 
 
+def placed_as(order):
+    return lambda done, v, arrival, live, highest: order.index(v)
+
+
 KEYS = {
     "program": lambda g: lambda done, v, arrival, live, highest: v,
     "bfs": lambda g: lambda done, v, arrival, live, highest: arrival,
@@ -108,8 +112,8 @@ KEYS = {
             net_change(g, done, v),
         )
     ),
-    "dfs": lambda g: lambda done, v, arrival, live, highest: naive_post_order(g).index(v),
-    "liu": lambda g: lambda done, v, arrival, live, highest: naive_liu(g).index(v),
+    "dfs": lambda g: placed_as(naive_post_order(g)),
+    "liu": lambda g: placed_as(naive_liu(g)),
     "critical_path": lambda g: lambda done, v, arrival, live, highest: -path_length(g, v),
 }
 

@@ -52,17 +52,18 @@ def asked(**more):
 
 @pytest.mark.parametrize("cost", KINDS)
 def test_every_measured_cost(cost):
-    found = refine(Branches(), INPUTS, cost=cost, **asked(evaluations=10))
+    found = refine(Branches(), INPUTS, cost=cost, **asked(evaluations=6))
     assert found.value <= min(found.start_value, found.program_value) or cost == "seconds"
     assert found.schedule.objective.name == f"measured {cost}"
-    assert len(found.trials) <= 10
+    assert len(found.trials) <= 6
     assert torch.equal(found.module(*INPUTS), Branches()(*INPUTS))
     assert graphs.check_order(found.schedule.graph, found.schedule.order) is not None
 
 
 def test_a_function_of_ones_own_gets_the_reordered_module():
     found = refine(Branches(), INPUTS, cost=size_of_places, **asked())
-    assert found.value < found.start_value
+    assert found.value <= found.start_value
+    assert found.value < found.program_value
     assert found.value == size_of_places(found.module, INPUTS)
     assert found.schedule.objective.name == "measured size_of_places"
 
