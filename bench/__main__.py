@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import itertools
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -60,6 +61,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         for line in _lines(name, module.table(**arguments)):
             print(line, flush=True)
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
